@@ -1,0 +1,1 @@
+"""Ringwall: what an agent imports. Standard library only."""

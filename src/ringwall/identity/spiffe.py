@@ -1,0 +1,62 @@
+"""The one parser of SPIFFE IDs (SPIFFE-ID specification, sections 2 and 2.1-2.3).
+
+Grammar here: ``spiffe://<trust-domain>/tenant/<tenant>/agent/<agent>/role/<role>``.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+
+from ringwall.errors import BadInput
+
+MAX_ID_BYTES = 2048  # SPIFFE-ID, section 2.3: validators accept up to this
+MAX_TRUST_DOMAIN_BYTES = 255  # SPIFFE-ID, section 2.1
+_DOMAIN = frozenset(string.ascii_lowercase + string.digits + "._-")
+_SEGMENT = frozenset(string.ascii_letters + string.digits + "._-")
+
+
+def _segment(text: str, what: str) -> str:
+    if not text or text in {".", ".."} or not set(text) <= _SEGMENT:
+        raise BadInput(f"{what} {text!r} is not a SPIFFE path segment", code="bad_spiffe_id",
+                       remedy="use letters, digits, '.', '_' and '-' only")
+    return text
+
+
+def _domain(text: str) -> str:
+    if not text or len(text) > MAX_TRUST_DOMAIN_BYTES or not set(text) <= _DOMAIN:
+        raise BadInput(f"trust domain {text!r} is not valid", code="bad_spiffe_id",
+                       remedy="use lower-case letters, digits, '.', '_' and '-', at most 255 characters")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class SpiffeId:
+    """Who: trust domain, tenant, agent and role. Build it with :meth:`parse` or :meth:`make`."""
+
+    trust_domain: str
+    tenant: str
+    agent: str
+    role: str
+
+    @classmethod
+    def make(cls, *, trust_domain: str, tenant: str, agent: str, role: str) -> SpiffeId:
+        """Check each part. Raises BadInput."""
+        made = cls(_domain(trust_domain), _segment(tenant, "tenant"), _segment(agent, "agent"),
+                   _segment(role, "role"))
+        if len(str(made)) > MAX_ID_BYTES:
+            raise BadInput("the SPIFFE ID is longer than 2048 bytes", code="bad_spiffe_id")
+        return made
+
+    @classmethod
+    def parse(cls, text: str) -> SpiffeId:
+        """Parse the whole text, or raise BadInput."""
+        scheme, _, rest = text.partition("://")
+        parts = rest.split("/")
+        if scheme != "spiffe" or len(parts) != 7 or parts[1::2] != ["tenant", "agent", "role"]:
+            raise BadInput(f"{text[:80]!r} is not spiffe://<domain>/tenant/<t>/agent/<a>/role/<r>",
+                           code="bad_spiffe_id")
+        return cls.make(trust_domain=parts[0], tenant=parts[2], agent=parts[4], role=parts[6])
+
+    def __str__(self) -> str:
+        return f"spiffe://{self.trust_domain}/tenant/{self.tenant}/agent/{self.agent}/role/{self.role}"
