@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NewType, TypeAlias
+from typing import Any, Final, Literal, NewType, TypeAlias, cast
 
 import msgspec
 
@@ -18,8 +18,9 @@ from ringwall.identity.spiffe import SpiffeId
 Kind = Literal["model", "tool", "secret", "message", "code", "operate"]
 End = Literal["done", "failed", "refused", "held", "stopped", "cancelled", "unknown", "dry"]
 RingName = Literal["identity", "capability", "limits", "flow", "guard", "policy", "audit"]
-Effectclass = Literal["read", "fetch", "write", "send", "publish", "grant", "pay", "book", "delete",
-                      "credential", "identity", "login"]
+Effectclass = Literal[
+    "read", "fetch", "write", "send", "publish", "grant", "pay", "book", "delete", "credential", "identity", "login"
+]
 
 Json: TypeAlias = Any
 """A parsed JSON value: None, bool, int, float, str, list, dict with str keys. Any, because a recursive
@@ -33,9 +34,12 @@ LaunchId = NewType("LaunchId", str)
 Digest = NewType("Digest", str)  # lower-case hex SHA-256
 
 
+_CANONICAL: Final = msgspec.json.Encoder(order="sorted")
+
+
 def canonical(value: Json) -> bytes:
     """One spelling per value: sorted keys, no spaces, UTF-8."""
-    return msgspec.json.encode(value, order="sorted")
+    return _CANONICAL.encode(value)
 
 
 def digest(value: Json) -> Digest:
@@ -122,14 +126,40 @@ class Call:
     digest: Digest = Digest("")
 
     @classmethod
-    def make(cls, *, id: CallId, kind: Kind, subject: Subject, session: SessionId | None, target: Target,  # noqa: A002
-             args: Json, resources: tuple[Resource, ...] = (), approval: Approval | None = None) -> Call:
+    def make(
+        cls,
+        *,
+        id: CallId,  # noqa: A002
+        kind: Kind,
+        subject: Subject,
+        session: SessionId | None,
+        target: Target,
+        args: Json,
+        resources: tuple[Resource, ...] = (),
+        approval: Approval | None = None,
+    ) -> Call:
         """Build a call with its digest: who, session, kind, target, arguments and resources."""
-        named = digest({"subject": subject_name(subject), "session": session, "kind": kind,
-                        "target": [target.name, target.direction, target.definition], "args": args,
-                        "resources": [[r.type, r.id, r.action, r.argument] for r in resources]})
-        return cls(id=id, kind=kind, subject=subject, session=session, target=target, args=args,
-                   resources=resources, approval=approval, digest=named)
+        named = digest(
+            {
+                "subject": subject_name(subject),
+                "session": session,
+                "kind": kind,
+                "target": [target.name, target.direction, target.definition],
+                "args": args,
+                "resources": [[r.type, r.id, r.action, r.argument] for r in resources],
+            }
+        )
+        return cls(
+            id=id,
+            kind=kind,
+            subject=subject,
+            session=session,
+            target=target,
+            args=args,
+            resources=resources,
+            approval=approval,
+            digest=named,
+        )
 
     @property
     def tenant(self) -> str:
@@ -229,6 +259,17 @@ class Event:
     subject: str = ""
     session: SessionId | None = None
     body: Mapping[str, Json] = field(default_factory=dict[str, Json])  # in clear: never values of arguments
+    sealed: Mapping[str, Json] = field(default_factory=dict[str, Json])  # encrypted under the session's key
+
+
+def as_object(value: Json) -> dict[str, Json] | None:
+    """The value if it is a JSON object."""
+    return cast("dict[str, Json]", value) if isinstance(value, dict) else None
+
+
+def as_array(value: Json) -> list[Json] | None:
+    """The value if it is a JSON array."""
+    return cast("list[Json]", value) if isinstance(value, list) else None
 
 
 def texts(value: Json) -> Sequence[str]:
@@ -245,3 +286,54 @@ def texts(value: Json) -> Sequence[str]:
         elif isinstance(item, list):
             stack += reversed(item)  # pyright: ignore[reportUnknownArgumentType]
     return found
+
+
+def policy_input(call: Call, facts: Facts, now: float) -> Json:
+    """The whole input of one decision: what policy judges and what the audit record keeps.
+
+    Args:
+        call: the frozen call.
+        facts: what the rings before policy found out.
+        now: seconds since the epoch; policies read no other clock.
+
+    """
+    subject: dict[str, Json]
+    if isinstance(call.subject, Process):
+        who = call.subject.spiffe_id
+        subject = {
+            "type": "process",
+            "id": str(who),
+            "trust_domain": who.trust_domain,
+            "tenant": who.tenant,
+            "agent": who.agent,
+            "role": who.role,
+            "number": call.subject.number,
+            "launch": call.subject.launch,
+        }
+    else:
+        subject = {
+            "type": "operator",
+            "id": subject_name(call.subject),
+            "tenant": call.subject.tenant,
+            "name": call.subject.name,
+            "uid": call.subject.uid,
+        }
+    return {
+        "subject": subject,
+        "call": {
+            "kind": call.kind,
+            "target": call.target.name,
+            "direction": call.target.direction,
+            "definition": call.target.definition,
+            "args": call.args,
+            "session": call.session,
+            "digest": call.digest,
+            "approval": call.approval.record if call.approval else None,
+            "resources": [
+                {"type": r.type, "id": r.id, "key": list(r.key), "action": r.action, "argument": r.argument}
+                for r in call.resources
+            ],
+        },
+        "facts": facts,
+        "time": {"now": now},
+    }

@@ -24,39 +24,34 @@ class RingwallError(Exception):
         cause: one sentence, what is wrong, for somebody who never saw the code.
         code: stable, machine readable, ``snake_case``.
         remedy: the next step; empty when there is none.
+        record: names the audit record that says more, for instance ``acme/57``; empty when there is none.
 
     """
 
     default_code = "error"
 
-    def __init__(self, cause: str, *, code: str = "", remedy: str = "") -> None:
+    def __init__(self, cause: str, *, code: str = "", remedy: str = "", record: str = "") -> None:
         super().__init__(cause)
         self.code = code or self.default_code
         self.cause = cause
         self.remedy = remedy
+        self.record = record
 
     def __str__(self) -> str:
         tail = f" ({self.remedy})" if self.remedy else ""
-        return f"{self.code}: {self.cause}{tail}"
+        record = f" [{self.record}]" if self.record else ""
+        return f"{self.code}: {self.cause}{tail}{record}"
 
 
 class Refused(RingwallError):
-    """The wall refused the call. ``record`` names the audit record, for instance ``acme/57``."""
+    """The wall refused the call."""
 
     default_code = "refused"
-
-    def __init__(self, cause: str, *, code: str = "", remedy: str = "", record: str = "") -> None:
-        super().__init__(cause, code=code, remedy=remedy)
-        self.record = record
 
     @property
     def reason(self) -> str:
         """The short reason given to the agent."""
         return self.cause
-
-    def __str__(self) -> str:
-        tail = f" [{self.record}]" if self.record else ""
-        return super().__str__() + tail
 
 
 class Limited(Refused):
@@ -75,10 +70,6 @@ class Held(RingwallError):
     """The call waits for approval; repeat it with the approval named by ``record``."""
 
     default_code = "held"
-
-    def __init__(self, cause: str, *, record: str = "") -> None:
-        super().__init__(cause)
-        self.record = record
 
 
 class Unavailable(RingwallError):

@@ -1,0 +1,166 @@
+"""The interfaces the wall joins: rings with their passages, effects, the journal, and what doors hand in.
+
+Packages implement these; only ``runtime/core.py`` puts implementations together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NewType, Protocol
+
+from ringwall.call import (
+    Call,
+    Chunk,
+    Denied,
+    End,
+    Event,
+    Facts,
+    Json,
+    Kind,
+    Last,
+    Outcome,
+    RingName,
+    Subject,
+    Usage,
+    Verdict,
+    Verdicts,
+)
+
+Seq = NewType("Seq", str)  # a record's name: "<tenant>/<n>"
+
+
+class Stopped(Exception):
+    """A ring stops an answer on its way back; nothing more is released."""
+
+    def __init__(self, denied: Denied) -> None:
+        super().__init__(denied.reason)
+        self.denied = denied
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """What may be shown in a listing: target name -> public definition."""
+
+    definitions: Mapping[str, Json]
+
+
+class Passage(Protocol):
+    """One ring's part in one call."""
+
+    verdict: Verdict
+
+    async def release(self, chunk: Chunk) -> Sequence[Chunk]:
+        """Let a piece of the answer through: hold back, redact, label. Raises Stopped."""
+        ...
+
+    async def finish(self) -> Sequence[Chunk]:
+        """What was held back, now that the answer is over. Raises Stopped."""
+        ...
+
+    async def leave(self, end: End, usage: Usage) -> None:
+        """Called once, in reverse order: refund or settle."""
+        ...
+
+
+class Through:
+    """A passage with a verdict and nothing to do on the way back."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+
+    async def release(self, chunk: Chunk) -> Sequence[Chunk]:
+        return (chunk,)
+
+    async def finish(self) -> Sequence[Chunk]:
+        return ()
+
+    async def leave(self, end: End, usage: Usage) -> None:
+        return None
+
+
+class Ring(Protocol):
+    """One question asked of every call. A raise or a time-out is a denial."""
+
+    name: RingName
+
+    async def enter(self, call: Call, facts: Facts) -> Passage:
+        """Judge the call; write what was found out to ``facts[self.name]``."""
+        ...
+
+    async def lists(self, subject: Subject, targets: Targets) -> Targets:
+        """Which of these may be shown to this subject."""
+        ...
+
+
+class Effect(Protocol):
+    """What happens when a call is allowed; one per kind. The last item is a Last."""
+
+    def run(self, call: Call, facts: Facts) -> AsyncGenerator[Chunk | Last, None]: ...
+
+
+class Journal(Protocol):
+    """The audit log as the wall sees it."""
+
+    async def intent(self, call: Call, verdicts: Verdicts) -> Seq:
+        """Durable on return. Raises AuditError: then nothing happens."""
+        ...
+
+    async def outcome(self, seq: Seq, outcome: Outcome) -> None:
+        """Recorded after the last release; may become durable with the next batch."""
+        ...
+
+    async def refusal(self, call: Call, verdicts: Verdicts) -> Seq:
+        """A refused call with all that was judged. Durable on return."""
+        ...
+
+    async def note(self, event: Event) -> Seq:
+        """Durable on return."""
+        ...
+
+    def count(self, event: Event) -> None:
+        """Count an event that may come in floods: at most one record a second for equal events, none lost."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where bytes came from, as the door attests it; ``key`` is what attempts are counted under."""
+
+    subject: Subject
+    session: str | None
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A refused call as the door answers it."""
+
+    code: str
+    reason: str
+    remedy: str = ""
+    record: str = ""
+    retry_after: float | None = None
+    errors: tuple[str, ...] = ()  # schema errors, in full
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldCall:
+    """A call that waits for a human. (Until approvals exist, the wall refuses instead.)"""
+
+    record: str
+    question: str
+
+
+class Attempts(Protocol):
+    """The budget that is spent before anything is parsed."""
+
+    def attempt(self, key: str, size: int) -> Denied | None:
+        """Count one attempt of ``size`` bytes. Never refunded."""
+        ...
+
+
+class Resolver(Protocol):
+    """Bytes to a canonical Call: one strict parse, then typed resources. Raises BadInput."""
+
+    def resolve(self, origin: Origin, kind: Kind, raw: bytes) -> Call: ...
