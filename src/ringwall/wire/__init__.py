@@ -1,1 +1,1 @@
-""""""
+"""Sans-I/O parsers of what comes over the wire."""

@@ -1,0 +1,365 @@
+"""The chat completions wire: what a request may hold, and what is believed of an answer."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringwall.call import Json, Usage
+from ringwall.errors import BadInput
+from ringwall.wire.openai import MAX_RESPONSE, estimate, parse_chat_request, parse_chat_response
+
+USER = {"role": "user", "content": "hi"}
+FUNCTION = {"type": "function", "function": {"name": "read", "parameters": {"type": "object"}}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": "{}"}}
+
+
+def request(**more: Json) -> Json:
+    return {"messages": [USER], **more}
+
+
+def answer(**more: Json) -> Json:
+    return {
+        "id": "a1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}],
+        **more,
+    }
+
+
+def raw(value: Json) -> bytes:
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"model": "main"},
+        {"temperature": 0},
+        {"temperature": 1.5, "top_p": 0.1, "seed": 7, "user": "u"},
+        {"max_tokens": 5},
+        {"max_completion_tokens": 5},
+        {"stop": "x"},
+        {"stop": ["x", "y"]},
+        {"tools": [FUNCTION], "tool_choice": "auto", "parallel_tool_calls": False},
+        {"tools": [FUNCTION], "tool_choice": {"type": "function", "function": {"name": "read"}}},
+        {"response_format": {"type": "json_object"}},
+        {"frequency_penalty": -2, "presence_penalty": 2.0},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"$ref": "#/$defs/a"}}}},
+        {"reasoning_effort": "low"},
+        {"logit_bias": {"50256": -100}},
+    ],
+)
+def test_what_clients_send_passes_unchanged(more: Json) -> None:
+    assert parse_chat_request(request(**more)) == request(**more)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"n": 1},
+        {"stream": False},
+        {"store": False},
+        {"logprobs": False},
+        {"tools": None},
+        {"metadata": {}},
+        {"stream": None, "audio": None, "web_search_options": None},
+        {"modalities": ["text"]},
+    ],
+)
+def test_what_says_nothing_is_dropped(more: Json) -> None:
+    assert parse_chat_request(request(**more)) == request()
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"stream": True}, "streaming"),
+        ({"stream": 0}, "stream"),
+        ({"store": True}, "kept at the provider"),
+        ({"metadata": {"a": "b"}}, "kept at the provider"),
+        ({"previous_response_id": "r"}, "kept at the provider"),
+        ({"web_search_options": {}}, "past the wall"),
+        ({"n": 2}, "one answer"),
+        ({"n": True}, "one answer"),
+        ({"logprobs": True}, "piece by piece"),
+        ({"top_logprobs": 2}, "piece by piece"),
+        ({"functions": []}, "use tools"),
+        ({"modalities": ["text", "audio"]}, "text"),
+        ({"audio": {"voice": "x"}}, "text"),
+        ({"zebra": 1}, "zebra"),
+        ({"tools": [{"type": "web_search"}]}, "past the wall"),
+        ({"tools": [{"type": "mcp", "server_url": "x"}]}, "mcp"),
+        ({"tools": [{"function": {"name": "f"}}]}, "past the wall"),
+        ({"tools": ["x"]}, "past the wall"),
+        ({"tools": [{**FUNCTION, "server": "x"}]}, "server"),
+        ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
+        ({"temperature": 3}, "temperature"),
+        ({"temperature": "1"}, "temperature"),
+        ({"temperature": True}, "temperature"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"seed": 1 << 70}, "seed"),
+        ({"stop": []}, "stop"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"$ref": "https://x/s"}}}]},
+            "refers",
+        ),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "n", "schema": {"a": [{"$ref": "file:///etc"}]}},
+                }
+            },
+            "refers",
+        ),
+    ],
+)
+def test_what_would_leave_the_wall_or_is_unknown_is_refused_by_name(more: Json, why: str) -> None:
+    with pytest.raises(BadInput, match=why) as caught:
+        parse_chat_request(request(**more))
+    assert caught.value.code == "bad_request"
+    assert caught.value.remedy
+
+
+def test_messages_of_every_role_pass() -> None:
+    picture = "data:image/png;base64," + base64.b64encode(b"picture").decode()
+    messages = [
+        {"role": "system", "content": "s", "name": "n"},
+        {"role": "developer", "content": [{"type": "text", "text": "d"}]},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "look"},
+                {"type": "image_url", "image_url": {"url": picture, "detail": "low"}},
+            ],
+        },
+        {"role": "assistant", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "c1", "content": "result"},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}], "refusal": "no"},
+    ]
+    assert parse_chat_request({"messages": messages}) == {"messages": messages}
+
+
+def test_what_clients_echo_from_answers_is_taken_and_dropped() -> None:
+    """openai after ``chat.completions.stream()`` and ``parse()``: see notes on clients."""
+    echoed = {
+        "role": "assistant",
+        "content": "c",
+        "annotations": [],
+        "audio": None,
+        "function_call": None,
+        "parsed": {"x": 1},
+        "refusal": None,
+        "tool_calls": [{**CALL, "index": 0, "function": {**CALL["function"], "parsed_arguments": {"x": 1}}}],
+    }  # type: ignore[dict-item]
+    assert parse_chat_request({"messages": [USER, echoed]}) == {
+        "messages": [USER, {"role": "assistant", "content": "c", "tool_calls": [CALL]}]
+    }
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "function", "name": "f", "content": "x"},
+        {"role": "user"},
+        {"role": "user", "content": None},
+        {"role": "user", "content": []},
+        {"role": "user", "content": "x", "annotations": []},
+        {"content": "x"},
+        "x",
+        {"role": "assistant", "audio": {"id": "a"}},
+        {"role": "assistant", "function_call": {"name": "f"}},
+        {"role": "assistant", "tool_calls": [{**CALL, "type": "custom"}]},
+        {"role": "assistant", "tool_calls": []},
+        {"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f", "arguments": {}}}]},
+        {"role": "assistant", "tool_calls": ["x"]},
+        {"role": "tool", "content": "x"},
+        {"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]},
+        {"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]},
+        {"role": "system", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]},
+        *(
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+            for url in (
+                "https://x.example/a.png",
+                "data:text/html;base64,AA==",
+                "data:image/svg+xml;base64,AA==",
+                "data:image/png,AA",
+                "data:image/png;base64,!!",
+                "data:image/png;base64,A",
+                "DATA:IMAGE/PNG;BASE64,AA==",
+                " data:image/png;base64,AA==",
+                "file:///etc/passwd",
+            )
+        ),
+    ],
+)
+def test_other_messages_are_refused(message: Json) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_chat_request({"messages": [message]})
+    assert caught.value.code == "bad_request"
+
+
+@pytest.mark.parametrize("value", [None, [], "x", {}, {"messages": None}, {"messages": []}, {"messages": {}}])
+def test_what_is_no_request_is_refused(value: Json) -> None:
+    with pytest.raises(BadInput):
+        parse_chat_request(value)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "role",
+                    "content",
+                    "type",
+                    "text",
+                    "image_url",
+                    "url",
+                    "tool_calls",
+                    "function",
+                    "name",
+                    "id",
+                    "$ref",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["messages", "tools", "tool_choice", "response_format", "stop", "stream", "n"]),
+        json_values | st.lists(json_values, max_size=3),
+    ),
+    json_values,
+)
+def test_any_json_is_a_closed_request_or_bad_input(fields: Json, message: Json) -> None:
+    for value in (fields, {**fields, "messages": [USER, message]}):
+        try:
+            parsed = parse_chat_request(value)
+        except BadInput as fault:
+            assert fault.code == "bad_request"
+        else:
+            assert parse_chat_request(parsed) == parsed  # canonical: nothing left to change
+
+
+def test_an_answer_is_written_anew_without_what_is_unknown() -> None:
+    sent = answer(
+        usage={"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7, "details": {"x": 1}}, service_tier="x"
+    )
+    sent["choices"][0]["message"] |= {
+        "annotations": [{"url": "https://x"}],
+        "audio": {},
+        "tool_calls": [{**CALL, "index": 0}],
+    }
+    sent["choices"][0]["logprobs"] = {"content": []}
+    value, usage = parse_chat_response(raw(sent))
+    assert usage == Usage(tokens_in=3, tokens_out=4)
+    assert value["choices"] == [
+        {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": "hello", "refusal": None, "tool_calls": [CALL]},
+        }
+    ]
+    assert set(value) == {"id", "object", "created", "model", "choices", "usage", "system_fingerprint"}
+    assert value["usage"] == {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+    assert parse_chat_response(msgspec.json.encode(value)) == (value, usage)
+
+
+def test_an_upstream_that_does_not_count_is_said_not_to_and_estimated() -> None:
+    assert parse_chat_response(raw(answer()))[1] is None
+    assert estimate(b"x" * 9, b"") == Usage(tokens_in=3, tokens_out=0)
+
+
+def broken() -> list[bytes]:
+    message = {"role": "assistant", "content": "x"}
+    choices: list[Json] = [
+        [],
+        [{}],
+        [{"index": 0, "message": message}] * 2,
+        [{"index": 1, "message": message}],
+        [{"index": 0, "message": {"role": "user", "content": "x"}}],
+        [{"index": 0, "message": {**message, "content": 1}}],
+        [{"index": 0, "message": message, "finish_reason": "tired"}],
+        [
+            {
+                "index": 0,
+                "message": {
+                    **message,
+                    "tool_calls": [
+                        {"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+                    ],
+                },
+            }
+        ],
+        [{"index": 0, "message": {**message, "tool_calls": [{**CALL, "type": "web_search"}]}}],
+    ]
+    usages: list[Json] = [
+        {},
+        {"prompt_tokens": -1, "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": "1", "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": 1.5, "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": 1 << 50, "completion_tokens": 0, "total_tokens": 0},
+        5,
+    ]
+    return [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"<html>",
+        b"\xff",
+        b'{"a":' * 5000,
+        raw(answer())[:-1],
+        raw(answer(object="error")),
+        raw(answer(id=1)),
+        raw(answer(created="now")),
+        raw(answer())[:-1] + b',"zz":"\\ud800"}',
+        raw(answer(model="\ud800")),
+        *(raw(answer(choices=item)) for item in choices),
+        *(raw(answer(usage=item)) for item in usages),
+    ]
+
+
+@pytest.mark.parametrize("body", broken())
+def test_what_is_no_completion_is_refused(body: bytes) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_chat_response(body)
+    assert caught.value.code == "bad_answer"
+
+
+def test_an_answer_over_the_limit_is_refused() -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_chat_response(b" " * (MAX_RESPONSE + 1))
+    assert caught.value.code == "result_too_large"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 400), st.binary(min_size=1, max_size=3))
+def test_any_bytes_are_a_completion_or_bad_input(at: int, patch: bytes) -> None:
+    body = bytearray(raw(answer(usage={"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7})))
+    body[at % len(body) : at % len(body) + len(patch)] = patch
+    for data in (bytes(body), patch):
+        try:
+            value, _ = parse_chat_response(data)
+        except BadInput:
+            continue
+        assert parse_chat_response(msgspec.json.encode(value))[0] == value
