@@ -1,1 +1,1 @@
-""""""
+"""ringwall.toml: types, strict loading, schema."""

@@ -149,7 +149,9 @@ class Tenant:
 class GuardSettings:
     """Scores from which a finding of injection blocks, by direction; absent: never blocks, only labels."""
 
-    block_at: Mapping[str, float] = field(default_factory=dict[str, float])  # prompt, tool_result, response, arguments
+    block_at: Mapping[str, float] = field(
+        default_factory=dict[str, float]
+    )  # prompt, tool_result, response, arguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,197 @@
+"""Which keys ``ringwall.toml`` has: one table a type, read by the loader, the JSON Schema and the reference."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final, get_args
+
+from ringwall.call import Effectclass
+from ringwall.manifest import spell, types
+from ringwall.manifest.shapes import Choice, Entry, File, Flag, Layout, ListOf, MapOf, Number, Record, Text, Whole
+
+_NAME_PATTERN = f"^[A-Za-z0-9._-]{{1,{spell.MAX_NAME}}}$"
+NAME: Final = Text(what="a name", read=spell.name, pattern=_NAME_PATTERN)
+_TENANT = Text(what="a name", read=spell.tenant, pattern=_NAME_PATTERN)
+_FILLED = Text(what="a text", read=spell.filled, pattern=".")
+_OPERATION = Text(what='"server/operation"', read=spell.operation_name,
+                  pattern="^[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}$")
+_FIELD = Text(what='the name of a field, or "*"', read=spell.field_name, pattern=r"^(\*|[A-Za-z0-9._-]{1,64})$")
+_RESOURCE = Text(what='a pattern such as "path:/srv/docs/"', read=spell.resource_pattern,
+                 pattern=f"^({'|'.join(spell.KINDS)}):")
+_RATE = Text(what='a rate such as "60/min burst 10"', read=spell.rate,
+             pattern=f"^[0-9]+/({'|'.join(spell.UNIT_SECONDS)})( burst [0-9]+)?$")
+_CLEARANCE = Choice(options=get_args(types.Clearance))
+DIRECTIONS: Final = ("prompt", "tool_result", "response", "arguments")
+BUILTINS: Final = MappingProxyType({
+    "echo": MappingProxyType({"echo": types.Operation(
+        effect="read", args=MappingProxyType({"text": types.ArgumentRole(role="payload")}),
+        returns=MappingProxyType({"*": types.OutputLabel()}))}),
+})
+"""The operations that come with each built-in server."""
+
+_LIMITS = Layout(
+    of=types.Limits,
+    entries=(
+        Entry(key="calls", shape=_RATE,
+              doc="Calls of any kind: `\"60/min burst 10\"` (units s, sec, min, hour, day). Without `burst` the "
+                  "whole count may come at once."),
+        Entry(key="tokens", attr="tokens_per_session",
+              doc="Model tokens one session may use: `\"200000/session\"`.",
+              shape=Text(what='a number such as "200000/session"', read=spell.tokens, pattern="^[0-9]+/session$")),
+        Entry(key="concurrent", shape=Whole(low=1, high=10_000), doc="Calls that may run at the same time."),
+    ),
+    later={"money": "money limits"},
+)
+_OPERATION_TABLE = Layout(
+    of=types.Operation,
+    entries=(
+        Entry(key="effect", shape=Choice(options=get_args(Effectclass)), required=True,
+              doc="What the operation does to the world."),
+        Entry(key="args", required=True,
+              shape=MapOf(name=NAME, value=Text(what='a role such as "selector:path"', read=spell.argument_role,
+                                                pattern=f"^({'|'.join(get_args(spell.RoleName))})(:|$)")),
+              doc="Every argument and what it is for: `role` or `role:kind`. An argument that is not here is "
+                  f"refused. Roles: {', '.join(get_args(spell.RoleName))}. Kinds: {', '.join(spell.KINDS)}. "
+                  "A target needs one; url is of kind url; a selector without one is bounded by nothing."),
+        Entry(key="returns",
+              shape=MapOf(name=_FIELD, value=Text(what='a label such as "U private"', read=spell.output_label,
+                                                  pattern="^[PTCMU]( (public|private|secret))?$")),
+              doc="Labels of output fields: integrity P, T, C, M or U (best to worst), then public, private "
+                  "(the default) or secret; `\"*\"` names all other fields. Output without a label is untrusted "
+                  "and private."),
+    ),
+)
+_SERVER = Layout(
+    of=types.ToolServer, key_attr="name", one_of=("command", "python", "builtin"),
+    entries=(
+        Entry(key="command", shape=ListOf(item=_FILLED, repeats=True),
+              doc="An MCP server over stdio: program and arguments. It runs confined and without network."),
+        Entry(key="python", doc="A Python module whose public functions are served as such a server.",
+              shape=Text(what="a module's name", read=spell.module, pattern="^[A-Za-z_][A-Za-z0-9_.]*$")),
+        Entry(key="builtin", shape=Choice(options=tuple(BUILTINS), later=("s3",)),
+              doc="A server that comes with Ringwall; its operations and labels come with it. `echo` has "
+                  "`echo(text)`."),
+        Entry(key="read_only", shape=ListOf(item=File()), doc="Files and folders the server may read."),
+        Entry(key="writable", shape=ListOf(item=File()), doc="Folders the server may write."),
+        Entry(key="clearance", shape=_CLEARANCE, doc="What this recipient may be shown. Default: public."),
+        Entry(key="system_of_record", shape=Flag(),
+              doc="Whether its T labels count, for its own values. Default: false."),
+        Entry(key="ops", shape=MapOf(name=NAME, value=Record(of=types.Operation)),
+              doc="The operations agents may be given. One that is not here does not exist."),
+    ),
+    later={"openapi": "web APIs", "url": "web APIs", "secret": "secrets of tool servers"},
+)
+_SECRET = Layout(
+    of=types.Secret, key_attr="name",
+    entries=(
+        Entry(key="from", attr="source", shape=Choice(options=("file",), later=("vault", "aws")), required=True,
+              doc="Where Ringwall takes it from."),
+        Entry(key="file", shape=File(), required=True,
+              doc="The file that holds it: mode 0600, outside everything an agent or tool server can see."),
+        Entry(key="inject", shape=Record(of=types.Injection),
+              doc="Where it goes. Default: `Authorization: Bearer`."),
+    ),
+    later={"role_arn": "minted credentials", "seconds": "minted credentials"},
+)
+_INJECTION = Layout(
+    of=types.Injection,
+    entries=(
+        Entry(key="header", required=True, doc="The header that carries the secret.",
+              shape=Text(what="the name of a header", read=spell.header, pattern="^[!-~]{1,64}$")),
+        Entry(key="format", doc="The header's value; `{}` stands for the secret. Default: the secret alone.",
+              shape=Text(what='a format such as "Bearer {}"', read=spell.header_format, pattern=r"\{\}")),
+    ),
+    later={"paths": "secrets bound to paths"},
+)
+_MODEL = Layout(
+    of=types.Model, key_attr="name",
+    entries=(
+        Entry(key="wire", shape=Choice(options=("openai",), later=("anthropic",)), required=True,
+              doc="The protocol the upstream speaks."),
+        Entry(key="url", required=True, doc="Base URL including `/v1`: https, or http on this machine.",
+              shape=Text(what="a URL", read=spell.upstream, pattern="^[Hh][Tt][Tt][Pp][Ss]?://")),
+        Entry(key="secret", shape=NAME, doc="Its key, by the name in `[secrets]`. Absent: it wants none."),
+        Entry(key="model", shape=_FILLED, doc="What the upstream calls the model. Default: the name used here."),
+        Entry(key="clearance", shape=_CLEARANCE, doc="What this recipient may be shown. Default: public."),
+    ),
+)
+_GRANT = Layout(
+    of=types.Grant, key_attr="tool", short="resources",
+    entries=(
+        Entry(key="resources", shape=ListOf(item=_RESOURCE),
+              doc="What the operation may touch, as `kind:pattern`; all listed ones are allowed. A trailing slash "
+                  "of a path is a subtree; there are no globs. Empty exactly when the operation has no argument "
+                  "of a kind. A bare list stands for a table with this key only."),
+        Entry(key="approval", shape=Choice(options=("never", "always")),
+              doc="Whether a human must say yes to each call. Default: never."),
+        Entry(key="max", shape=MapOf(name=NAME, value=Number(low=-1e15, high=1e15)),
+              doc="Upper bounds of numeric arguments: `{ amount = 200 }`."),
+    ),
+)
+_ROLE = Layout(
+    of=types.Role, key_attr="name",
+    entries=(
+        Entry(key="models", shape=ListOf(item=NAME), doc="Models it may ask, by their names in `[models]`."),
+        Entry(key="secrets", shape=ListOf(item=NAME),
+              doc="Secrets that may be used for it, never read by it; also those its models need."),
+        Entry(key="limits", shape=Record(of=types.Limits), doc="How much an agent in this role may do."),
+        Entry(key="tools", shape=MapOf(name=_OPERATION, value=Record(of=types.Grant)),
+              doc="What it may do: `\"server/operation\" = [resources]`."),
+    ),
+    later={"code": "running code"},
+)
+_AGENT = Layout(
+    of=types.Agent, key_attr="name",
+    entries=(
+        Entry(key="role", shape=NAME, required=True, doc="What it may do, by the name of a role of its tenant."),
+        Entry(key="processes", shape=Choice(options=("one", "tree")),
+              doc="Who may call: `one`, only the launched process (the default); `tree`, its descendants too."),
+        Entry(key="read_only", shape=ListOf(item=File()), doc="What else its view shows, read-only."),
+        Entry(key="work", shape=File(), doc="A folder of yours as its `/workspace`. Absent: Ringwall keeps one."),
+    ),
+    later={"send": "messages between agents", "receive": "messages between agents"},
+)
+_TENANT_TABLE = Layout(
+    of=types.Tenant, key_attr="name",
+    entries=(
+        Entry(key="limits", shape=Record(of=types.Limits), doc="How much all its agents together may do."),
+        Entry(key="roles", shape=MapOf(name=NAME, value=Record(of=types.Role)), doc="What its agents may do."),
+        Entry(key="agents", shape=MapOf(name=NAME, value=Record(of=types.Agent)), doc="Its agents."),
+    ),
+)
+_GUARD = Layout(
+    of=types.GuardSettings,
+    entries=(Entry(key="block_at", shape=MapOf(name=NAME, value=Number(low=0, high=1), only=DIRECTIONS),
+                   doc="Score from which a finding of injection blocks, by direction "
+                       f"({', '.join(DIRECTIONS)}). Absent: it labels and does not block."),),
+)
+_FLOW = Layout(
+    of=types.FlowSettings,
+    entries=(Entry(key="clean_waiver", shape=Flag(),
+                   doc="While nothing below integrity M was seen, the trifecta rule is waived. Default: true."),),
+)
+_AUDIT = Layout(
+    of=types.AuditSettings,
+    entries=(Entry(key="quota_mib", shape=Whole(low=16, high=1 << 20),
+                   doc="How much log one tenant may fill, in MiB. Default: 1024."),),
+    later={"anchors": "witnesses", "max_exposure_s": "witnesses"},
+)
+_MANIFEST = Layout(
+    of=types.Manifest,
+    entries=(
+        Entry(key="version", shape=Whole(low=1, high=1), required=True, doc="The version of this format: 1."),
+        Entry(key="trust_domain", required=True, doc="The SPIFFE trust domain of all identities here.",
+              shape=Text(what="a trust domain", read=spell.trust_domain, pattern="^[a-z0-9._-]{1,255}$")),
+        Entry(key="guard", shape=Record(of=types.GuardSettings), doc="When findings in texts block."),
+        Entry(key="flow", shape=Record(of=types.FlowSettings), doc="How labels are judged."),
+        Entry(key="audit", shape=Record(of=types.AuditSettings), doc="How much log is kept."),
+        Entry(key="models", shape=MapOf(name=NAME, value=Record(of=types.Model)), doc="Model upstreams."),
+        Entry(key="tools", shape=MapOf(name=NAME, value=Record(of=types.ToolServer)), doc="Tool servers."),
+        Entry(key="secrets", shape=MapOf(name=NAME, value=Record(of=types.Secret)), doc="Secrets Ringwall holds."),
+        Entry(key="tenants", shape=MapOf(name=_TENANT, value=Record(of=types.Tenant)),
+              doc="Tenants, their roles and agents."),
+    ),
+)
+LAYOUTS: Final = MappingProxyType({one.of: one for one in (
+    _MANIFEST, _GUARD, _FLOW, _AUDIT, _MODEL, _SERVER, _OPERATION_TABLE, _SECRET, _INJECTION, _TENANT_TABLE,
+    _LIMITS, _ROLE, _GRANT, _AGENT)})

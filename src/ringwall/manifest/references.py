@@ -1,0 +1,180 @@
+"""What one part of a manifest says about another: names that must exist, grants that must fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ringwall.errors import BadInput
+from ringwall.identity.spiffe import SpiffeId
+from ringwall.manifest.problems import Key, Problems, quoted, spelled
+from ringwall.manifest.spell import MAX_NAME
+from ringwall.manifest.types import Agent, Grant, Manifest, Operation, Role, Tenant, ToolServer
+
+PatternCheck = Callable[[str], object]
+"""Checks one resource pattern by its kind's own grammar; raises BadInput."""
+
+_EXAMPLES: Final = {"path": "path:/srv/docs/", "url": "url:https://docs.example/",
+                    "email": "email:@customer.example", "iban": "iban:<IBAN>", "id": "id:<identifier>",
+                    "name": "name:<name>", "payee": "payee:<name>", "channel": "channel:<name>",
+                    "member": "member:<name>"}
+
+
+class References:
+    """Checks a built manifest. Parts that are already known to be wrong are passed over, not judged twice."""
+
+    def __init__(self, manifest: Manifest, problems: Problems, check_pattern: PatternCheck | None) -> None:
+        self._manifest = manifest
+        self._problems = problems
+        self._check_pattern = check_pattern
+
+    def check(self) -> None:
+        """Note every reference that names nothing and every part that contradicts another."""
+        for name, model in self._manifest.models.items():
+            self._names(("models", name, "secret"), [model.secret] if model.secret else [], "secrets",
+                        self._manifest.secrets)
+        for name, server in self._manifest.tools.items():
+            self._server(server, ("tools", name))
+        for name, tenant in self._manifest.tenants.items():
+            self._tenant(tenant, ("tenants", name))
+        self._folders()
+
+    def _names(self, key: Key, names: Iterable[str], table: str, known: Mapping[str, object]) -> None:
+        for name in names:
+            if name not in known and not self._problems.under(key):
+                self._problems.unknown(key, name, f"there is no {table}.{_shown(name)}", known)
+
+    def _server(self, server: ToolServer, key: Key) -> None:
+        if self._problems.under(key):
+            return
+        both = set(server.read_only) & set(server.writable)
+        if both:
+            self._problems.add((*key, "writable"), f"{quoted(str(min(both)))} stands in read_only too")
+        if not server.ops:
+            self._problems.add((*key, "ops"), "this server has no operations, so nobody can use it",
+                               fix=f'write: [{".".join(str(part) for part in key)}.ops.NAME]')
+
+    def _tenant(self, tenant: Tenant, key: Key) -> None:
+        for name, role in tenant.roles.items():
+            self._role(role, (*key, "roles", name))
+        for name, agent in tenant.agents.items():
+            self._agent(tenant, agent, (*key, "agents", name))
+
+    def _role(self, role: Role, key: Key) -> None:
+        self._names((*key, "models"), role.models, "models", self._manifest.models)
+        self._names((*key, "secrets"), role.secrets, "secrets", self._manifest.secrets)
+        for name in role.models:
+            model = self._manifest.models.get(name)
+            if model and model.secret in self._manifest.secrets and model.secret not in role.secrets \
+                    and not self._problems.under((*key, "secrets")):
+                self._problems.add((*key, "models"),
+                                   f"models.{name} needs the secret {quoted(model.secret)}, which this role may "
+                                   "not use",
+                                   fix=f"add {quoted(model.secret)} to its secrets")
+        for name, grant in role.tools.items():
+            at = (*key, "tools", name)
+            if not self._problems.under(at):
+                self._grant(grant, at)
+
+    def _grant(self, grant: Grant, key: Key) -> None:
+        server_name, _, operation_name = grant.tool.partition("/")
+        server = self._manifest.tools.get(server_name)
+        if server is None:
+            known = [f"{s}/{o}" for s, one in self._manifest.tools.items() for o in one.ops]
+            self._problems.unknown(key, grant.tool, f"there is no tools.{_shown(server_name)}", known)
+            return
+        operation = server.ops.get(operation_name)
+        if operation is None:
+            known = [f"{server_name}/{o}" for o in server.ops]
+            if not self._problems.under(("tools", server_name, "ops", operation_name)):
+                self._problems.unknown(key, grant.tool, f"no such operation of tools.{server_name}", known)
+            return
+        if not self._problems.under(("tools", server_name, "ops", operation_name)):
+            self._bounds(grant, operation, key)
+            self._resources(grant, operation, key)
+
+    def _bounds(self, grant: Grant, operation: Operation, key: Key) -> None:
+        for argument in grant.max:
+            if argument not in operation.args:
+                self._problems.unknown((*key, "max", argument), argument, f"{grant.tool} has no such argument",
+                                       operation.args)
+
+    def _resources(self, grant: Grant, operation: Operation, key: Key) -> None:
+        kinds = {role.kind: argument for argument, role in operation.args.items() if role.kind}
+        if not kinds and grant.resources:
+            self._problems.add(key, f"{grant.tool} has no argument that names a resource, so a list of resources "
+                               "would be read by nobody", fix="write: []")
+        if kinds and not grant.resources:
+            kind = min(kinds)
+            self._problems.add(key, f"its argument {quoted(kinds[kind])} names a resource (kind {kind}), and no "
+                               "resource is allowed", fix=f'write for instance: ["{_EXAMPLES[kind]}"]')
+        for pattern in grant.resources if kinds else ():
+            self._pattern(pattern, kinds, grant, key)
+
+    def _pattern(self, pattern: str, kinds: Mapping[str, str], grant: Grant, key: Key) -> None:
+        if pattern.partition(":")[0] not in kinds:
+            self._problems.add(key, f"{quoted(pattern)}: {grant.tool} has no argument of this kind",
+                               known=sorted(kinds))
+        elif self._check_pattern is not None:
+            try:
+                self._check_pattern(pattern)
+            except BadInput as error:
+                self._problems.add(key, f"{quoted(pattern)}: {error.cause}", fix=error.remedy)
+
+    def _agent(self, tenant: Tenant, agent: Agent, key: Key) -> None:
+        if self._problems.under(key):
+            return
+        self._names((*key, "role"), [agent.role], f"tenants.{_shown(tenant.name)}.roles", tenant.roles)
+        try:
+            SpiffeId.make(trust_domain=self._manifest.trust_domain, tenant=tenant.name, agent=agent.name,
+                          role=agent.role)
+        except BadInput as error:
+            if not self._problems.under(("trust_domain",)) and not self._problems.under(("tenants", tenant.name)):
+                self._problems.add(key, error.cause, fix=error.remedy)
+
+    def _folders(self) -> None:
+        """Folders that one process writes and another sees let data pass by the wall; so does a secret in view."""
+        agents = [(("tenants", t, "agents", a), agent) for t, tenant in self._manifest.tenants.items()
+                  for a, agent in tenant.agents.items()]
+        servers = [(("tools", name), server) for name, server in self._manifest.tools.items()]
+        works = [((*key, "work"), agent.work) for key, agent in agents if agent.work]
+        written = [((*key, "writable"), path) for key, server in servers for path in server.writable]
+        shown = [((*key, "read_only"), path) for key, one in [*agents, *servers] for path in one.read_only]
+        self._shared([*written, *works])
+        self._looked_into([*written, *works], shown)
+        views = {path: key for key, path in [*works, *written, *shown]}
+        for name, secret in self._manifest.secrets.items():
+            view = next((folder for folder in _upwards(secret.file) if folder in views), None)
+            if view and not self._problems.under(("secrets", name)):
+                self._problems.add(("secrets", name, "file"), f"lies in {quoted(str(view))}, which "
+                                   f"{spelled(views[view])} shows", fix="keep it where no process looks")
+
+    def _shared(self, written: Sequence[tuple[Key, Path]]) -> None:
+        """Note each folder that lies in, or is, one that another process writes (servers among each other may)."""
+        owners: dict[Path, Key] = {}
+        for key, path in sorted(written, key=lambda one: len(one[1].parts)):
+            other = next((owners[folder] for folder in _upwards(path) if folder in owners), None)
+            if other and "agents" in {*key[2:3], *other[2:3]}:
+                self._problems.add(key, f"{quoted(str(path))} overlaps with {spelled(other)}: what one writes "
+                                   "there the other reads without a call", fix="give each its own folder")
+            owners.setdefault(path, key)
+
+
+    def _looked_into(self, written: Sequence[tuple[Key, Path]], shown: Sequence[tuple[Key, Path]]) -> None:
+        """Note each folder that one process shows and another writes, if an agent is one of them."""
+        for key, path in shown:
+            for other, folder in written:
+                agents = "agents" in {*key[2:3], *other[2:3]}
+                if agents and key[:-1] != other[:-1] and (path in _upwards(folder) or folder in _upwards(path)):
+                    self._problems.add(key, f"{quoted(str(path))} overlaps with {spelled(other)}: what one writes "
+                                       "there the other reads without a call", fix="give each its own folder")
+                    break
+
+
+def _upwards(path: Path) -> tuple[Path, ...]:
+    return (path, *path.parents)
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= MAX_NAME and name.isascii() and name.isprintable() else quoted(name)
