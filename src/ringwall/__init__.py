@@ -1,1 +1,75 @@
-"""Ringwall: what an agent imports. Standard library only."""
+"""Ringwall: what an agent imports. Standard library only.
+
+A program started by ``ringwall run`` has one way out of its confinement: these functions. Each asks the wall
+for one effect and returns its result, or raises one of ``ringwall.errors``. ``ringwall.aio`` has the same
+functions for asyncio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ringwall.errors import Held, Limited, Refused, RingwallError, Unavailable
+
+
+def call_tool(name: str, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Any:
+    """Use a tool.
+
+    Args:
+        name: ``server/operation``, as ``list_tools`` shows it.
+        args: the tool's arguments.
+        **kwargs: further arguments; a name may not be in both.
+
+    Returns:
+        The tool's result, a JSON value.
+
+    Raises:
+        Refused: a ring refused; ``record`` names the audit record. ``Limited`` says when to try again.
+        Held: a human must approve the call first.
+        Unavailable: a part that must decide is down, or this program was not started by ``ringwall run``.
+        BadInput: the arguments cannot be written as JSON.
+        RingwallError: the call was let through, and the tool failed.
+
+    """
+    from ringwall import _client
+
+    return _client.default().ask("/v1/tools/call", _client.tool_call(name, args, kwargs))
+
+
+def list_tools() -> list[dict[str, Any]]:
+    """The tools this agent was given: name, description and JSON Schema of each. Raises as ``call_tool``."""
+    from ringwall import _client
+
+    return _client.tool_list(_client.default().ask("/v1/tools/list", {}))
+
+
+def complete(model: str, messages: Sequence[Mapping[str, Any]], /, **params: Any) -> dict[str, Any]:
+    """Ask a model.
+
+    Args:
+        model: its name in the manifest.
+        messages: of an OpenAI chat completion.
+        **params: further fields of the request: ``tools``, ``temperature``, ``max_tokens``, ...
+
+    Returns:
+        An OpenAI ``chat.completion``. Tool calls in it are only text: each is judged when it is made.
+
+    Raises as ``call_tool``.
+
+    """
+    from ringwall import _client
+
+    return _client.completion(_client.default().ask("/v1/models/complete", _client.chat(model, messages, params)))
+
+
+__all__ = [
+    "Held",
+    "Limited",
+    "Refused",
+    "RingwallError",
+    "Unavailable",
+    "call_tool",
+    "complete",
+    "list_tools",
+]

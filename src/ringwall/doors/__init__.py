@@ -1,1 +1,1 @@
-""""""
+"""Inbound: the agent socket and the operator socket."""

@@ -1,1 +1,1 @@
-""""""
+"""Who is calling: SPIFFE IDs, registered processes, the identity ring."""

@@ -18,15 +18,21 @@ _SEGMENT = frozenset(string.ascii_letters + string.digits + "._-")
 
 def _segment(text: str, what: str) -> str:
     if not text or text in {".", ".."} or not set(text) <= _SEGMENT:
-        raise BadInput(f"{what} {text!r} is not a SPIFFE path segment", code="bad_spiffe_id",
-                       remedy="use letters, digits, '.', '_' and '-' only")
+        raise BadInput(
+            f"{what} {text!r} is not a SPIFFE path segment",
+            code="bad_spiffe_id",
+            remedy="use letters, digits, '.', '_' and '-' only",
+        )
     return text
 
 
 def _domain(text: str) -> str:
     if not text or len(text) > MAX_TRUST_DOMAIN_BYTES or not set(text) <= _DOMAIN:
-        raise BadInput(f"trust domain {text!r} is not valid", code="bad_spiffe_id",
-                       remedy="use lower-case letters, digits, '.', '_' and '-', at most 255 characters")
+        raise BadInput(
+            f"trust domain {text!r} is not valid",
+            code="bad_spiffe_id",
+            remedy="use lower-case letters, digits, '.', '_' and '-', at most 255 characters",
+        )
     return text
 
 
@@ -42,8 +48,9 @@ class SpiffeId:
     @classmethod
     def make(cls, *, trust_domain: str, tenant: str, agent: str, role: str) -> SpiffeId:
         """Check each part. Raises BadInput."""
-        made = cls(_domain(trust_domain), _segment(tenant, "tenant"), _segment(agent, "agent"),
-                   _segment(role, "role"))
+        made = cls(
+            _domain(trust_domain), _segment(tenant, "tenant"), _segment(agent, "agent"), _segment(role, "role")
+        )
         if len(str(made)) > MAX_ID_BYTES:
             raise BadInput("the SPIFFE ID is longer than 2048 bytes", code="bad_spiffe_id")
         return made
@@ -54,8 +61,9 @@ class SpiffeId:
         scheme, _, rest = text.partition("://")
         parts = rest.split("/")
         if scheme != "spiffe" or len(parts) != 7 or parts[1::2] != ["tenant", "agent", "role"]:
-            raise BadInput(f"{text[:80]!r} is not spiffe://<domain>/tenant/<t>/agent/<a>/role/<r>",
-                           code="bad_spiffe_id")
+            raise BadInput(
+                f"{text[:80]!r} is not spiffe://<domain>/tenant/<t>/agent/<a>/role/<r>", code="bad_spiffe_id"
+            )
         return cls.make(trust_domain=parts[0], tenant=parts[2], agent=parts[4], role=parts[6])
 
     def __str__(self) -> str:

@@ -1,0 +1,195 @@
+"""The agent's door: three requests, each of which is one call through the wall (docs/openapi.json).
+
+The body goes to the wall as it came. Nothing here parses, judges or remembers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ringwall.call import Json, Kind, Last, Process, as_object
+from ringwall.doors.http import (
+    Problem,
+    encode_result,
+    is_json,
+    of_denied,
+    of_refusal,
+    read_body,
+    send_json,
+    send_problem,
+    status_of,
+)
+from ringwall.doors.interface import Answer, Judge, Receive, Scope, Send
+from ringwall.doors.protocol import CONNECTION, PRESENCE, Presence
+from ringwall.errors import RingwallError
+from ringwall.identity.registry import Attestation, Connection, Registry
+from ringwall.interface import HeldCall, Origin, Refusal, Stopped
+from ringwall.wall import LISTING
+
+log = logging.getLogger("ringwall.doors")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What a path means: a kind of call, and the only body it takes if the call is fixed."""
+
+    kind: Kind
+    fixed: bytes | None = None
+
+
+ROUTES: Final[Mapping[str, Route]] = {
+    "/v1/tools/call": Route(kind="tool"),
+    "/v1/tools/list": Route(kind="tool", fixed=b'{"tool":"%s","args":{}}' % LISTING.encode()),
+    "/v1/models/complete": Route(kind="model"),
+}
+_EMPTY: Final = frozenset({b"", b"{}"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """What will be sent: a problem with its status, or else the body of 200."""
+
+    status: int
+    body: bytes = b""
+    problem: Problem | None = None
+
+
+class AgentDoor:
+    """The ASGI app.
+
+    Args:
+        wall: every call goes through it.
+        registry: says who is behind a connection.
+
+    """
+
+    def __init__(self, wall: Judge, registry: Registry) -> None:
+        self._wall = wall
+        self._registry = registry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. When the peer goes, a call that runs for it is cancelled."""
+        raw = await read_body(receive)
+        if raw is None:
+            return
+        presence: Presence = scope["extensions"][PRESENCE]
+        try:
+            reply = await self._reply(scope, raw, presence)
+        except asyncio.CancelledError:
+            if presence.gone:
+                return  # nobody is left to answer; the wall has settled and recorded the call
+            raise
+        except RingwallError as fault:
+            reply = _wrong(503, fault.code, fault.cause, fault.remedy)
+        except Exception:
+            log.exception("the agent's door failed")
+            reply = _wrong(500, "internal", "the door failed; the call's record tells whether it ran")
+        await _send(send, reply)
+
+    async def _reply(self, scope: Scope, raw: bytes, presence: Presence) -> _Reply:
+        route = ROUTES.get(scope["raw_path"].decode("ascii"))
+        if route is None:
+            known = ", ".join(ROUTES)
+            return _wrong(404, "unknown_path", "there is nothing at this path", f"the paths are {known}")
+        wrong = _check(scope, route, raw)
+        if wrong is not None:
+            return wrong
+        connection: Connection = scope["extensions"][CONNECTION]
+        origin = self._origin(connection)
+        call = await self._wall.admit(origin, route.kind, raw if route.fixed is None else route.fixed)
+        if isinstance(call, Refusal):
+            return _refused(call)
+        async with self._wall.perform(call) as passage:
+            if isinstance(passage, Refusal):
+                return _refused(passage)
+            if isinstance(passage, HeldCall):
+                return _held(passage)
+            with presence.waiting():
+                reply = await _collect(passage)
+        return reply
+
+    def _origin(self, connection: Connection) -> Origin:
+        """Who asks. An unattested process asks too: the identity ring refuses it, on the record."""
+        launch = connection.launch
+        found = self._registry.attest(connection.number)
+        subject = Process(
+            spiffe_id=launch.spiffe_id,
+            launch=launch.id,
+            connection=connection.number,
+            number=found.number if isinstance(found, Attestation) else 0,
+        )
+        return Origin(subject=subject, session=launch.session, key=str(launch.spiffe_id))
+
+
+def _check(scope: Scope, route: Route, raw: bytes) -> _Reply | None:
+    """What is wrong with the request before anybody looks into its body."""
+    if scope["method"] != "POST":
+        return _wrong(405, "unknown_method", "this path takes POST only")
+    if scope["query_string"]:
+        return _wrong(400, "bad_query", "this path takes no query")
+    if not is_json(scope["headers"]):
+        return _wrong(415, "unknown_type", "the body must be JSON in UTF-8", "send Content-Type: application/json")
+    if route.fixed is not None and raw.strip() not in _EMPTY:
+        return _wrong(400, "bad_body", "this path takes an empty body or {}")
+    return None
+
+
+def _wrong(status: int, code: str, reason: str, remedy: str = "") -> _Reply:
+    return _Reply(status, problem=Problem(code=code, reason=reason, remedy=remedy))
+
+
+async def _collect(passage: Answer) -> _Reply:
+    """Let the effect run to its end and put its pieces together."""
+    whole: list[Json] = []
+    deltas: list[str] = []
+    try:
+        async for chunk in passage.chunks():
+            if not chunk.whole and isinstance(chunk.value, str):
+                deltas.append(chunk.value)
+            else:
+                whole.append(chunk.value)
+    except Stopped as stop:
+        return _Reply(403, problem=of_denied(stop.denied, passage.record))
+    last = passage.last or Last(end="unknown")
+    if last.end != "done":
+        return _failed(last, passage.record, whole)
+    if len(whole) > 1 or (whole and deltas):
+        return _unfit(passage.record, "the effect gave more than one result")
+    body = encode_result(whole[0] if whole else "".join(deltas) if deltas else None, passage.record)
+    return _Reply(200, body=body) if body is not None else _unfit(passage.record, "the result is not JSON")
+
+
+def _failed(last: Last, record: str, released: list[Json]) -> _Reply:
+    """A tool's own words come as a released piece: they crossed the rings like any other result."""
+    error = last.error or {}
+    words = (as_object(released[0]) or {}).get("error") if len(released) == 1 else None
+    if isinstance(words, str) and last.end == "failed":
+        return _Reply(502, problem=Problem(code=error.get("code") or "effect_failed", reason=words, record=record))
+    unknown = "it is not known whether the effect happened" if last.end == "unknown" else "the effect failed"
+    code = error.get("code") or f"effect_{last.end}"
+    return _Reply(502, problem=Problem(code=code, reason=error.get("reason") or unknown, record=record))
+
+
+def _unfit(record: str, reason: str) -> _Reply:
+    return _Reply(502, problem=Problem(code="bad_result", reason=reason, record=record))
+
+
+def _refused(refusal: Refusal) -> _Reply:
+    return _Reply(status_of(refusal), problem=of_refusal(refusal))
+
+
+def _held(held: HeldCall) -> _Reply:
+    reason = "a human must approve this call first"
+    return _Reply(409, problem=Problem(code="held", reason=reason, record=held.record))
+
+
+async def _send(send: Send, reply: _Reply) -> None:
+    if reply.problem is None:
+        await send_json(send, reply.body)
+        return
+    extra = ((b"allow", b"POST"),) if reply.status == 405 else ()
+    await send_problem(send, reply.status, reply.problem, extra)

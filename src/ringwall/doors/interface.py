@@ -1,0 +1,81 @@
+"""What doors need from the rest: somebody who names peers, the wall, and for operators the runs.
+
+Doors decide nothing. They turn bytes into questions and answers into bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeAlias
+
+from ringwall.call import Call, Chunk, Denied, Json, Kind, Last
+from ringwall.identity.pidfd import HasOptions
+from ringwall.interface import HeldCall, Origin, Refusal
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Peers(Protocol):
+    """Names whoever is at the other end of an accepted connection."""
+
+    def open(self, sock: HasOptions) -> Any | Denied:
+        """Something to keep with the connection, or why it is turned away at once."""
+        ...
+
+    def close(self, connection: Any) -> None:
+        """The connection is over. Called once for each that was opened."""
+        ...
+
+
+class Answer(Protocol):
+    """A call that was let through, as the wall hands it out (``running.Running``)."""
+
+    record: str
+    last: Last | None
+
+    def chunks(self) -> AsyncIterator[Chunk]:
+        """Released pieces; ``last`` is set afterwards. Raises interface.Stopped."""
+        ...
+
+
+class Judge(Protocol):
+    """The wall, as doors see it. Every failure is a Refusal, not an exception."""
+
+    async def admit(self, origin: Origin, kind: Kind, raw: bytes) -> Call | Refusal: ...
+
+    def perform(self, call: Call) -> AbstractAsyncContextManager[Answer | HeldCall | Refusal]: ...
+
+
+class RunStream(Protocol):
+    """What one run tells, line by line: ``started``, ``stdout`` and ``stderr`` in Base64, at last ``exit``."""
+
+    def __aiter__(self) -> AsyncIterator[dict[str, Json]]: ...
+
+
+class Runs(Protocol):
+    """Starting agents and talking to them. Every method goes through the wall inside."""
+
+    async def start(self, origin: Origin, raw: bytes) -> RunStream | Refusal:
+        """Start a run from the operator's bytes."""
+        ...
+
+    async def attach(self, origin: Origin, run: str) -> RunStream | Refusal:
+        """Follow a run that was started before, for instance by a core that is gone."""
+        ...
+
+    async def stdin(self, origin: Origin, run: str, data: bytes, eof: bool) -> Refusal | None:
+        """Hand bytes to the run's standard input, then close it if ``eof``."""
+        ...
+
+    async def signal(self, origin: Origin, run: str, name: str) -> Refusal | None:
+        """Send a signal by its name, for instance ``SIGTERM``."""
+        ...
+
+    async def status(self, origin: Origin) -> Json:
+        """What runs, at which strength."""
+        ...

@@ -1,0 +1,296 @@
+"""Launched agents, their connections, and the one question: is this connection's process really this agent's?
+
+The launcher registers the pidfd of each process it starts, while that is still unreaped. A connection keeps
+the pidfd of whoever called connect(). Both pin their process, so a recycled number, an exec, a handed-over
+socket of a dead process or a fork cannot make one look like the other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Final, Literal
+
+from ringwall.call import Denied, LaunchId, SessionId
+from ringwall.errors import Unavailable
+from ringwall.identity import pidfd
+from ringwall.identity.probe import Probe, Strength
+from ringwall.identity.spiffe import SpiffeId
+
+MAX_CONNECTIONS: Final = 128  # of one launch: more than a thread pool needs; each costs the core two descriptors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A process the runtime started. The registry duplicates both descriptors and closes its own copies.
+
+    Args:
+        id: names the launch.
+        spiffe_id: who the process is.
+        pidfd: of the launched process, opened while it was unreaped.
+        pidns_fd: its pid namespace; None where there is none, and then ``tree`` accepts nobody but itself.
+        processes: ``one``, only the launched process may call; ``tree``, descendants too.
+        session: the task this launch works on.
+        confined: False only after ``--unconfined``.
+        strength: of the confinement, as the launcher found it.
+
+    """
+
+    id: LaunchId
+    spiffe_id: SpiffeId
+    pidfd: int
+    pidns_fd: int | None
+    processes: Literal["one", "tree"]
+    session: SessionId
+    confined: bool
+    strength: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """One accepted connection of a launch's door. ``peer`` is None when the kernel named no process."""
+
+    number: int
+    launch: Launch
+    peer: int | None
+    started: int = 0  # start time of the peer, read at accept; used by the weak method only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attestation:
+    """This connection's process lives and belongs to this launch, now."""
+
+    launch: LaunchId
+    spiffe_id: SpiffeId
+    session: SessionId
+    number: int  # 0: the launched process; n: a descendant, by its number in the agent's pid namespace
+    strength: Strength
+    confined: bool
+    confinement: str
+
+
+class Registry:
+    """Registered launches and open connections. Used from one thread.
+
+    Args:
+        probe: how processes are told apart on this machine.
+        max_connections: of one launch at a time.
+
+    """
+
+    def __init__(self, probe: Probe, *, max_connections: int = MAX_CONNECTIONS) -> None:
+        self.probe = probe
+        self._max = max_connections
+        self._launches: dict[LaunchId, _Registered] = {}
+        self._connections: dict[int, Connection] = {}
+        self._numbers = count(1)
+
+    def register(self, launch: Launch) -> None:
+        """From now on this launch may be attested.
+
+        Raises:
+            Unavailable: the id is taken, the process is dead already, or a descriptor is no pidfd.
+
+        """
+        if launch.id in self._launches:
+            raise Unavailable(f"launch {launch.id} is registered already", code="launch_exists")
+        try:
+            self._launches[launch.id] = _Registered.of(launch)
+        except (OSError, ValueError) as fault:
+            cause = f"the descriptors of launch {launch.id} cannot be used: {fault}"
+            raise Unavailable(cause, code="bad_pidfd") from fault
+
+    def withdraw(self, launch: LaunchId) -> None:
+        """Nothing of this launch is attested any more; its open connections are refused from now on."""
+        gone = self._launches.pop(launch, None)
+        if gone is not None:
+            gone.close()
+
+    def freeze(self, launch: LaunchId, reason: str) -> None:
+        """Refuse this launch until ``thaw``. Raises Unavailable if it is not registered."""
+        self._registered(launch).frozen = reason
+
+    def thaw(self, launch: LaunchId) -> None:
+        """Let a frozen launch call again. Raises Unavailable if it is not registered."""
+        self._registered(launch).frozen = ""
+
+    def open(self, launch: LaunchId, sock: pidfd.HasOptions) -> Connection | Denied:
+        """Take the peer of a freshly accepted connection.
+
+        A peer that the kernel does not name still gets a connection, so that its call is refused on the
+        record; only an unknown launch and a flood are turned away here.
+        """
+        found = self._launches.get(launch)
+        if found is None:
+            return Denied(code="launch_withdrawn", reason="this agent is not running any more")
+        if found.connections >= self._max:
+            return Denied(
+                code="too_many_connections",
+                reason=f"this agent has {self._max} connections open already",
+                remedy="close connections, or use each for many calls",
+                retry_after=1.0,
+            )
+        peer, started = self._peer(sock)
+        connection = Connection(number=next(self._numbers), launch=found.launch, peer=peer, started=started)
+        self._connections[connection.number] = connection
+        found.connections += 1
+        return connection
+
+    def close(self, connection: Connection) -> None:
+        """The connection is over. Harmless when repeated."""
+        if self._connections.pop(connection.number, None) is None:
+            return
+        if connection.peer is not None:
+            os.close(connection.peer)
+        found = self._launches.get(connection.launch.id)
+        if found is not None and found.launch is connection.launch:
+            found.connections -= 1
+
+    def attest(self, number: int) -> Attestation | Denied:
+        """Whether the process behind this connection lives now and belongs to its launch.
+
+        Args:
+            number: ``Connection.number``. Costs some 15 us, 40 us for a descendant.
+
+        """
+        connection = self._connections.get(number)
+        if connection is None:
+            return _denied("connection_closed", "the connection this call came over is closed")
+        found = self._launches.get(connection.launch.id)
+        if found is None or found.launch is not connection.launch:
+            return _denied("launch_withdrawn", "this agent is not running any more")
+        if found.frozen:
+            return Denied(
+                code="agent_frozen",
+                reason="this agent is frozen",
+                remedy="ask the operator",
+                detail={"why": found.frozen},
+            )
+        return self._compare(connection, found)
+
+    def _compare(self, connection: Connection, found: _Registered) -> Attestation | Denied:
+        peer = connection.peer
+        if peer is None or self.probe.method == "none":
+            return _denied("peer_unknown", "the kernel does not say which process opened this connection")
+        # Alive before and after: what was read in between was then read of a living process.
+        if not pidfd.alive(found.pidfd, peer):
+            return _denied("peer_dead", "the process that opened this connection, or its agent, has exited")
+        try:
+            inside = self._number(connection, peer, found)
+        except (OSError, ValueError) as fault:
+            return _denied("peer_unknown", "the process behind this connection cannot be told", str(fault))
+        if not pidfd.alive(found.pidfd, peer):
+            return _denied("peer_dead", "the process that opened this connection, or its agent, has exited")
+        if inside is None:
+            return _denied("peer_foreign", "only the launched process may call, and this is another one")
+        return Attestation(
+            launch=found.launch.id,
+            spiffe_id=found.launch.spiffe_id,
+            session=found.launch.session,
+            number=inside,
+            strength=self.probe.strength,
+            confined=found.launch.confined,
+            confinement=found.launch.strength,
+        )
+
+    def _number(self, connection: Connection, peer: int, found: _Registered) -> int | None:
+        """0: the launched process; n: a descendant; None: another process. Raises OSError."""
+        if self._same(connection, peer, found):
+            return 0
+        if found.launch.processes == "one" or found.pidns is None or not self.probe.tree:
+            return None
+        outer = pidfd.number(peer)
+        if outer <= 0:
+            raise OSError("the process was reaped, or lives outside our pid namespace")
+        inner = pidfd.number_inside(found.pidns, outer)
+        if inner <= 0:
+            raise OSError("the process has no number in the agent's pid namespace")
+        return inner
+
+    def _same(self, connection: Connection, peer: int, found: _Registered) -> bool:
+        if self.probe.method == "inode":
+            return pidfd.key(peer) == found.key
+        seen = pidfd.number(peer)
+        if seen <= 0:
+            raise OSError("the process was reaped, or lives outside our pid namespace")
+        same = seen == pidfd.number(found.pidfd)
+        if self.probe.method == "peercred":
+            return same and connection.started == found.started
+        return same
+
+    def _peer(self, sock: pidfd.HasOptions) -> tuple[int | None, int]:
+        """The peer's pidfd and, for the weak method, its start time."""
+        try:
+            if self.probe.method in {"inode", "number"}:
+                return pidfd.peer_pidfd(sock), 0
+            if self.probe.method == "peercred":
+                return _by_number(pidfd.peer_credentials(sock).pid)
+        except (OSError, ValueError):
+            pass  # nobody can be named: attest() refuses and says so
+        return None, 0
+
+    def _registered(self, launch: LaunchId) -> _Registered:
+        found = self._launches.get(launch)
+        if found is None:
+            raise Unavailable(f"launch {launch} is not registered", code="launch_unknown")
+        return found
+
+
+@dataclass(slots=True, kw_only=True)
+class _Registered:
+    """A launch with the registry's own copies of its descriptors."""
+
+    launch: Launch
+    pidfd: int
+    pidns: int | None
+    key: tuple[int, int]
+    started: int
+    connections: int = 0
+    frozen: str = ""
+
+    @classmethod
+    def of(cls, launch: Launch) -> _Registered:
+        """Raises OSError or ValueError if the process is dead or the descriptors are not what they must be."""
+        with _owned(pidfd.duplicate(launch.pidfd)) as own:
+            pid = pidfd.number(own)
+            if pid <= 0 or not pidfd.alive(own):
+                raise OSError("the process has exited, or is outside our pid namespace")
+            started = pidfd.start_time(pid)
+            if not pidfd.alive(own):
+                raise OSError("the process has exited")
+            key = pidfd.key(own)
+            pidns = None if launch.pidns_fd is None else pidfd.duplicate(launch.pidns_fd)
+            return cls(launch=launch, pidfd=own, pidns=pidns, key=key, started=started)
+
+    def close(self) -> None:
+        os.close(self.pidfd)
+        if self.pidns is not None:
+            os.close(self.pidns)
+
+
+@contextmanager
+def _owned(descriptor: int) -> Generator[int]:
+    """Close the descriptor only if the block fails."""
+    try:
+        yield descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _by_number(pid: int) -> tuple[int, int]:
+    """Pin a process by its number, the weak way: whoever has that number now."""
+    with _owned(os.pidfd_open(pid)) as peer:
+        return peer, pidfd.start_time(pid)
+
+
+def _denied(code: str, reason: str, why: str = "") -> Denied:
+    return Denied(
+        code=code,
+        reason=reason,
+        remedy="call from the process that `ringwall run` started",
+        detail={"why": why} if why else {},
+    )

@@ -1,0 +1,123 @@
+"""The identity ring: the process behind the call lives, is registered, and is who the call says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ringwall.call import (
+    Allowed,
+    Call,
+    Chunk,
+    Denied,
+    End,
+    Facts,
+    Json,
+    Operator,
+    Process,
+    RingName,
+    Subject,
+    Usage,
+    Verdict,
+)
+from ringwall.identity.operators import OperatorPeers
+from ringwall.identity.registry import Registry
+from ringwall.interface import Passage, Stopped, Targets
+
+_NOBODY: Final = Targets(definitions={})
+
+
+class IdentityRing:
+    """Attests on entry, and again before every piece of an answer.
+
+    Args:
+        registry: launches and their connections.
+        operators: connections of the operator socket.
+
+    """
+
+    name: RingName = "identity"
+
+    def __init__(self, registry: Registry, operators: OperatorPeers) -> None:
+        self._registry = registry
+        self._operators = operators
+
+    async def enter(self, call: Call, facts: Facts) -> Passage:
+        """Refuses unless the subject is attested at this moment; facts say how strongly."""
+        found = self.check(call.subject, call.session)
+        if isinstance(found, Denied):
+            facts[self.name] = {"attested": False, "code": found.code}
+            return _Watched(self, call, found)
+        facts[self.name] = found
+        return _Watched(self, call, Allowed())
+
+    async def lists(self, subject: Subject, targets: Targets) -> Targets:
+        """Everything to a living, attested subject; nothing to anybody else."""
+        return _NOBODY if isinstance(self.check(subject, None), Denied) else targets
+
+    def check(self, subject: Subject, session: str | None) -> dict[str, Json] | Denied:
+        """The facts about this subject now, or why it is refused.
+
+        Args:
+            subject: as the call names it.
+            session: must be the launch's own where it is given.
+
+        """
+        if isinstance(subject, Operator):
+            return self._operator(subject)
+        return self._process(subject, session)
+
+    def _process(self, subject: Process, session: str | None) -> dict[str, Json] | Denied:
+        found = self._registry.attest(subject.connection)
+        if isinstance(found, Denied):
+            return found
+        named = (subject.launch, subject.spiffe_id, subject.number)
+        if named != (found.launch, found.spiffe_id, found.number):
+            return _mismatch()
+        if session is not None and session != found.session:
+            return _mismatch()
+        return {
+            "attested": True,
+            "attestation": "process",
+            "strength": found.strength,
+            "number": found.number,
+            "confined": found.confined,
+            "confinement": found.confinement,
+        }
+
+    def _operator(self, subject: Operator) -> dict[str, Json] | Denied:
+        found = self._operators.attest(subject.connection)
+        if isinstance(found, Denied):
+            return found
+        if found != subject:
+            return _mismatch()
+        return {"attested": True, "attestation": "operator", "strength": self._registry.probe.strength}
+
+
+class _Watched:
+    """The subject is attested again before anything goes out to it."""
+
+    def __init__(self, ring: IdentityRing, call: Call, verdict: Verdict) -> None:
+        self.verdict = verdict
+        self._ring = ring
+        self._call = call
+
+    async def release(self, chunk: Chunk) -> Sequence[Chunk]:
+        self._alive()
+        return (chunk,)
+
+    async def finish(self) -> Sequence[Chunk]:
+        self._alive()
+        return ()
+
+    async def leave(self, end: End, usage: Usage) -> None:
+        return None
+
+    def _alive(self) -> None:
+        found = self._ring.check(self._call.subject, self._call.session)
+        if isinstance(found, Denied):
+            raise Stopped(found)
+
+
+def _mismatch() -> Denied:
+    return Denied(code="identity_mismatch", reason="the call names another subject than its connection")

@@ -1,0 +1,184 @@
+"""The agent's door passes bytes to the wall untouched and answers with a status that fits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.doors.fakes import ALICE, LAUNCH, Served, post, served
+
+from ringwall.call import Chunk, Denied, Last, Process
+from ringwall.doors.agent import ROUTES
+from ringwall.errors import Unavailable
+from ringwall.interface import HeldCall, Refusal, Stopped
+
+
+def ask(door: Served, data: bytes) -> tuple[int, dict[str, Any], bytes]:
+    head, _, body = door.exchange(data).partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body), head.lower()
+
+
+def test_a_result_comes_with_its_record(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        status, body, head = ask(door, post())
+        assert (status, body) == (200, {"result": "fine", "record": "acme/57"})
+        assert b"content-type: application/json" in head
+        assert b"server:" not in head
+        assert b"date:" not in head
+        assert door.wall.settled == ["finished"]
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe", b'{"a":1,"a":2}', b"[" * 100_000, b"NaN", b"\x00" * 10])
+def test_bad_json_reaches_the_wall_byte_for_byte_because_only_the_wall_parses(tmp_path: Path, raw: bytes) -> None:
+    with served(tmp_path) as door:
+        door.wall.admission = Refusal(code="bad_json", reason="the body is not JSON", record="acme/3")
+        status, body, _ = ask(door, post(body=raw))
+        assert (status, body["error"]["record"]) == (400, "acme/3")
+        assert door.wall.seen[0][2] == raw
+
+
+def test_the_subject_is_the_attested_process_and_never_what_the_request_names(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        ask(door, post(body=b'{"subject":"spiffe://evil/"}', more=b"X-Subject: bob\r\n"))
+        origin, kind, _ = door.wall.seen[0]
+        assert isinstance(origin.subject, Process)
+        assert (origin.subject.spiffe_id, origin.subject.launch, origin.subject.number) == (ALICE, LAUNCH, 0)
+        assert (origin.session, origin.key, kind) == ("s1", str(ALICE), "tool")
+
+
+def test_listing_is_the_walls_own_tool_and_takes_no_arguments(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        for raw in (b"", b"{}"):
+            assert ask(door, post("/v1/tools/list", raw))[0] == 200
+        assert {raw for _, _, raw in door.wall.seen} == {b'{"tool":"ringwall/list","args":{}}'}
+        status, body, _ = ask(door, post("/v1/tools/list", b'{"tool":"docs/read"}'))
+        assert (status, body["error"]["code"]) == (400, "bad_body")
+
+
+def test_a_completion_may_come_in_pieces(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        door.wall.items = [Chunk(value="o", whole=False), Chunk(value="k", whole=False), Last(end="done")]
+        assert ask(door, post("/v1/models/complete"))[1]["result"] == "ok"
+        assert door.wall.seen[0][1] == "model"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [
+        (Refusal(code="not_granted", reason="no"), 403),
+        (Refusal(code="approval_unavailable", reason="no"), 403),
+        (Refusal(code="rate_exceeded", reason="no", retry_after=1.2), 429),
+        (Refusal(code="bad_argument", reason="no"), 400),
+        (Refusal(code="invalid_arguments", reason="no", errors=("a", "b")), 400),
+        (Refusal(code="guard_unavailable", reason="no"), 503),
+        (Refusal(code="ring_failed", reason="no"), 503),
+    ],
+)
+def test_each_refusal_has_a_status_and_is_told_in_full(tmp_path: Path, refusal: Refusal, status: int) -> None:
+    with served(tmp_path) as door:
+        door.wall.passage = refusal
+        found, body, head = ask(door, post())
+        assert found == status
+        assert body["error"]["code"] == refusal.code
+        assert tuple(body["error"].get("errors", ())) == refusal.errors
+        assert (b"retry-after: 2" in head) == (status == 429)
+        door.wall.admission = refusal
+        assert ask(door, post())[0] == status
+
+
+def test_held_stopped_failed_and_unknown_are_told_apart(tmp_path: Path) -> None:
+    stop = Stopped(Denied(code="secret", reason="withheld", detail={"rule": "aws"}))
+    with served(tmp_path) as door:
+        door.wall.passage = HeldCall(record="acme/9", question="pay?")
+        assert ask(door, post())[:2] == (
+            409,
+            {"error": {"code": "held", "reason": "a human must approve this call first", "record": "acme/9"}},
+        )
+        door.wall.passage = None
+        door.wall.items = [Chunk(value="half", whole=False), stop]
+        status, body, _ = ask(door, post())
+        assert (status, body["error"]) == (403, {"code": "secret", "reason": "withheld", "record": "acme/57"})
+        door.wall.items = [Last(end="failed", error={"code": "tool_error", "reason": "boom"})]
+        status, body, _ = ask(door, post())
+        assert (status, body["error"]["code"], body["error"]["reason"]) == (502, "tool_error", "boom")
+        door.wall.items = [Last(end="unknown")]
+        assert ask(door, post())[1]["error"]["code"] == "effect_unknown"
+        door.wall.items = []
+        assert ask(door, post())[0] == 502
+
+
+UNFIT = [[Chunk(value=1), Chunk(value=2)], [Chunk(value="\ud800")], [Chunk(value=object())]]
+
+
+@pytest.mark.parametrize("items", UNFIT)
+def test_a_result_that_cannot_be_sent_is_a_failure_with_its_record(tmp_path: Path, items: list[Chunk]) -> None:
+    with served(tmp_path) as door:
+        door.wall.items = [*items, Last(end="done")]
+        status, body, _ = ask(door, post())
+        assert (status, body["error"]["code"], body["error"]["record"]) == (502, "bad_result", "acme/57")
+
+
+def test_a_reason_that_json_cannot_carry_is_still_told(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        door.wall.admission = Refusal(code="bad_name", reason="\ud800 is no name", record="acme/1")
+        status, body, _ = ask(door, post())
+        assert (status, body["error"]["reason"]) == (400, "? is no name")
+
+
+def test_faults_of_the_wall_are_refusals_and_not_results(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        door.wall.admission = Unavailable("the core is stopping", code="stopping")
+        assert ask(door, post())[0] == 503
+        door.wall.admission = KeyError("bug: details that an agent must not see")
+        status, body, _ = ask(door, post())
+        assert status == 500
+        assert "details" not in json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (post("/v1/nothing"), 404, "unknown_path"),
+        (post("/v1/tools/%63all"), 404, "unknown_path"),
+        (post("/v1/tools/call/"), 404, "unknown_path"),
+        (post("//v1/tools/call"), 404, "unknown_path"),
+        (post("/v1/tools/call?x=1"), 400, "bad_query"),
+        (b"GET /v1/tools/call HTTP/1.1\r\nConnection: close\r\n\r\n", 405, "unknown_method"),
+        (post().replace(b"application/json", b"text/plain"), 415, "unknown_type"),
+        (post().replace(b"application/json", b"application/json; charset=latin-1"), 415, "unknown_type"),
+        (post(more=b"Content-Type: text/html\r\n"), 415, "unknown_type"),
+        (post().replace(b"Content-Type", b"X-Type"), 415, "unknown_type"),
+    ],
+)
+def test_what_is_no_request_of_this_door_is_told_precisely(
+    tmp_path: Path, data: bytes, status: int, code: str
+) -> None:
+    with served(tmp_path) as door:
+        found, body, _ = ask(door, data)
+        assert (found, body["error"]["code"]) == (status, code)
+        assert door.wall.seen == []
+
+
+def test_every_route_is_reachable(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        assert [ask(door, post(path))[0] for path in ROUTES] == [200] * len(ROUTES)
+
+
+def test_an_unattested_process_asks_too_so_that_its_refusal_is_recorded(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        with door.connect() as sock:
+            door.on_loop(lambda: door.registry.freeze(LAUNCH, "test"))
+            sock.sendall(post())
+            sock.recv(10)
+        assert isinstance(door.wall.seen[0][0].subject, Process)
+
+
+def test_a_tools_own_words_reach_the_agent_only_when_the_end_is_known(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        for end, said in (("failed", "no such invoice"), ("unknown", "not known")):
+            door.wall.items = [Chunk(value={"error": "no such invoice"}),
+                               Last(end=end, error={"code": "tool_error", "reason": "not known"})]
+            status, body, _ = ask(door, post())
+            assert (status, body["error"]["reason"]) == (502, said)

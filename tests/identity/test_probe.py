@@ -1,0 +1,62 @@
+"""What the kernel can do is tried out; whatever fails makes identity weaker, never looser."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from ringwall.identity import pidfd
+from ringwall.identity.probe import probe
+
+
+def _no_option(sock: socket.socket) -> int:
+    raise OSError(92, "Protocol not available")
+
+
+def _no_ioctl(pidns: int, pid: int) -> int:
+    raise OSError(25, "Inappropriate ioctl for device")
+
+
+def _one_inode(descriptor: int) -> tuple[int, int]:
+    return 14, 1
+
+
+def test_this_kernel_is_probed_by_what_it_does_and_leaves_no_descriptor_behind() -> None:
+    before = sorted(Path("/proc/self/fd").iterdir())
+    found = probe()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+    assert found.strength in {"strong", "weak"}
+    assert (found.method == "inode") == (not found.detail)
+
+
+def test_equal_inodes_of_two_processes_are_noticed_and_numbers_are_compared_instead() -> None:
+    found = probe(key=_one_inode)
+    assert (found.method, found.strength) == ("number", "strong")
+
+
+def test_a_kernel_without_peer_pidfds_gives_the_weak_form_with_a_remedy() -> None:
+    found = probe(peer=_no_option)
+    assert (found.method, found.strength, found.tree) == ("peercred", "weak", False)
+    assert "6.5" in found.remedy
+
+
+def test_a_peer_pidfd_of_the_wrong_process_trusts_nobody() -> None:
+    found = probe(peer=lambda _: os.pidfd_open(1 if os.getpid() != 1 else os.getppid()))
+    assert (found.method, found.strength) == ("none", "none")
+
+
+def test_without_the_namespace_ioctl_descendants_cannot_be_told() -> None:
+    assert not probe(inside=_no_ioctl).tree
+    assert not probe(inside=lambda pidns, pid: pid + 1).tree
+    assert probe().tree == _has_ioctl()
+
+
+def _has_ioctl() -> bool:
+    ours = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    try:
+        return pidfd.number_inside(ours, os.getpid()) == os.getpid()
+    except OSError:
+        return False
+    finally:
+        os.close(ours)
