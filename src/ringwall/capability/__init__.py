@@ -1,1 +1,1 @@
-""""""
+"""What an agent was given: registered tools, schemas, typed resources."""

@@ -1,0 +1,201 @@
+"""The tools there are: definitions as the servers list them, closed, compiled and pinned.
+
+A tool server is untrusted and its definitions are arguments too: what it says today may differ from what was
+reviewed, so the first definition seen is pinned by its hash, and a changed one refuses until an operator pins
+it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final, Protocol, cast
+
+from ringwall.call import Digest, Json, canonical, digest
+from ringwall.capability.closing import close
+from ringwall.capability.roles import resource_type, role_problems
+from ringwall.capability.schema import Schema
+from ringwall.errors import BadInput
+from ringwall.manifest.types import Operation, ToolServer
+
+OWN_SERVER: Final = "ringwall"  # ``ringwall/list``; no tool server may take the name
+MAX_DEFINITION: Final = 64 << 10  # bytes of one definition; the longest real descriptions are a tenth of it
+
+
+class Pins(Protocol):
+    """Where pinned hashes are kept; an implementation writes the log first, then its store."""
+
+    def get(self, name: str) -> Digest | None:
+        """The pinned hash of ``server/operation``. Raises Unavailable."""
+        ...
+
+    def set(self, name: str, definition: Digest) -> None:
+        """Pin; durable on return. Raises Unavailable or AuditError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """One usable operation."""
+
+    name: str  # "server/operation"
+    server: str
+    op: str
+    operation: Operation
+    schema: Schema
+    definition: Digest  # of what the server lists now
+    pinned: Digest  # of what was reviewed
+    public: Json  # name, description and closed inputSchema: what an agent is shown
+    defaults: Mapping[str, Json]  # of typed arguments: an argument that is left out is judged all the same
+
+    @property
+    def changed(self) -> bool:
+        """Whether the server lists something else than was pinned."""
+        return self.definition != self.pinned
+
+    @property
+    def effect(self) -> str:
+        """The effect class that the manifest declares."""
+        return self.operation.effect
+
+
+class Catalogue:
+    """All registered tools, by server. Changed by :meth:`register`, :meth:`repin` and :meth:`drop` only."""
+
+    def __init__(self, pins: Pins) -> None:
+        self._pins = pins
+        self._servers: dict[str, Mapping[str, Tool]] = {}
+        self._problems: dict[str, tuple[str, ...]] = {}
+
+    def register(self, server: ToolServer, definitions: Sequence[Json]) -> list[str]:
+        """Take what a server lists, all at once: its former tools are gone when this returns.
+
+        Args:
+            server: what the manifest says about it.
+            definitions: MCP tool definitions: ``name``, ``description``, ``inputSchema``, ``annotations``.
+
+        Returns:
+            One text per tool that cannot be used (it is not registered) or whose definition changed.
+
+        Raises:
+            Whatever the pins raise; then the tools are as they were.
+
+        """
+        listed, problems = _by_name(definitions)
+        tools: dict[str, Tool] = {}
+        for op, operation in server.ops.items():
+            name = f"{server.name}/{op}"
+            try:
+                tool = _build(server.name, op, operation, listed.get(op))
+            except BadInput as error:
+                problems.append(f"{name}: {error.cause}")
+                continue
+            tool = replace(tool, pinned=self._pins.get(name) or tool.definition)
+            if tool.changed:
+                problems.append(f"{name}: its definition changed since it was pinned")
+            tools[name] = tool
+        for tool in tools.values():
+            if self._pins.get(tool.name) is None:
+                self._pins.set(tool.name, tool.definition)
+        self._servers[server.name] = MappingProxyType(tools)
+        self._problems[server.name] = tuple(problems)
+        return problems
+
+    def repin(self, name: str) -> Tool:
+        """Pin what the server lists now: an operator has seen the difference. Raises BadInput, and as pins do."""
+        tool = self.tool(name)
+        if tool is None:
+            raise BadInput(f"there is no usable tool {name[:80]!a}", code="unknown_tool")
+        self._pins.set(name, tool.definition)
+        repinned = replace(tool, pinned=tool.definition)
+        self._servers[tool.server] = MappingProxyType({**self._servers[tool.server], name: repinned})
+        return repinned
+
+    def drop(self, server: str) -> None:
+        """Forget a server's tools, because it is gone; their pins stay."""
+        self._servers.pop(server, None)
+        self._problems.pop(server, None)
+
+    def tool(self, name: str) -> Tool | None:
+        """The tool of that name, or None if there is no usable one."""
+        return self._servers.get(name.partition("/")[0], {}).get(name)
+
+    def problems(self, server: str) -> tuple[str, ...]:
+        """What the last registration of a server found."""
+        return self._problems.get(server, ())
+
+    def definitions(self) -> dict[str, Json]:
+        """Every usable tool's public definition by name, for a listing."""
+        return {name: tool.public for tools in self._servers.values() for name, tool in tools.items()}
+
+
+def _by_name(definitions: Sequence[Json]) -> tuple[dict[str, dict[str, Json]], list[str]]:
+    """Index what was listed; a name that is listed twice has no definition. Names nobody declared are ignored."""
+    found: dict[str, dict[str, Json]] = {}
+    twice: set[str] = set()
+    problems: list[str] = []
+    for item in definitions:
+        definition = cast("dict[str, Json]", item) if isinstance(item, dict) else {}
+        name = definition.get("name")
+        if not isinstance(name, str):
+            problems.append("the server lists a definition without a name")
+        elif name in found:
+            twice.add(name)
+        else:
+            found[name] = definition
+    problems += [f"the server lists {name[:80]!a} twice" for name in sorted(twice)]
+    return {name: definition for name, definition in found.items() if name not in twice}, problems
+
+
+def _build(server: str, op: str, operation: Operation, listed: dict[str, Json] | None) -> Tool:
+    """Check, close and compile one definition; pinned to itself. Raises BadInput."""
+    if server == OWN_SERVER:
+        raise BadInput(f"the name {OWN_SERVER!r} is taken", code="reserved_name")
+    if listed is None:
+        raise BadInput("the server lists no such tool, or lists it twice", code="unknown_tool")
+    if problems := role_problems(operation):
+        raise BadInput("; ".join(problems), code="bad_role")
+    definition = {key: listed.get(key) for key in ("name", "description", "inputSchema", "annotations")}
+    try:
+        size = len(canonical(definition))
+    except (RecursionError, TypeError, ValueError):
+        raise BadInput("its definition is not JSON, or is nested too deeply", code="bad_definition") from None
+    if size > MAX_DEFINITION:
+        raise BadInput(f"its definition has more than {MAX_DEFINITION} bytes", code="bad_definition")
+    description = definition["description"] or ""
+    if not isinstance(description, str):
+        raise BadInput("its description is not a text", code="bad_definition")
+    closed = close(definition["inputSchema"], frozenset(operation.args))
+    name = f"{server}/{op}"
+    made = digest(definition)
+    return Tool(name=name, server=server, op=op, operation=operation, schema=Schema(closed), definition=made,
+                pinned=made, public={"name": name, "description": description, "inputSchema": closed},
+                defaults=_defaults(operation, closed["properties"]))
+
+
+def _defaults(operation: Operation, properties: Mapping[str, Json]) -> Mapping[str, Json]:
+    """What the tool would use for typed arguments that are left out, as far as its schema says so."""
+    found = {name: schema["default"] for name, role in operation.args.items()
+             if resource_type(role) and (schema := properties[name]) and schema.get("default") is not None}
+    return MappingProxyType(found)
+
+
+class Catalogues:
+    """One catalogue a tenant: what one tenant's server lists never changes another's tools.
+
+    Args:
+        pins: makes the pins of a tenant.
+
+    """
+
+    def __init__(self, pins: Callable[[str], Pins]) -> None:
+        self._pins = pins
+        self._catalogues: dict[str, Catalogue] = {}
+
+    def of(self, tenant: str) -> Catalogue:
+        """The tenant's own catalogue, empty at first."""
+        found = self._catalogues.get(tenant)
+        if found is None:
+            found = self._catalogues[tenant] = Catalogue(self._pins(tenant))
+        return found

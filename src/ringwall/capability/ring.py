@@ -1,0 +1,242 @@
+"""The second ring: was this agent given this tool, with these arguments, on these resources?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from ringwall.call import (
+    Allowed,
+    Call,
+    Denied,
+    Facts,
+    Json,
+    NeedsApproval,
+    Operator,
+    Process,
+    Resource,
+    RingName,
+    Subject,
+    Verdict,
+)
+from ringwall.capability.catalogue import Catalogues, Tool
+from ringwall.capability.resolve import LIST
+from ringwall.capability.resources import Pattern, covers, parse_pattern
+from ringwall.capability.roles import resource_type, role_text
+from ringwall.errors import BadInput, ManifestError
+from ringwall.interface import Targets, Through
+from ringwall.manifest.types import Grant, Manifest, Role
+
+VERBS: Final = frozenset({"run", "stop", "status", "audit"})
+"""What an operator may ask for over the operator socket."""
+
+
+def no_approvals(call: Call) -> bool:
+    """Nothing is approved: what a request claims is not evidence, and nobody verifies it yet."""
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """One grant, with its patterns read."""
+
+    grant: Grant
+    patterns: tuple[Pattern, ...]
+    path: str  # the key in the manifest
+
+
+class CapabilityRing:
+    """Judges by the manifest's grants and the catalogue's definitions. Implements ``interface.Ring``."""
+
+    name: RingName = "capability"
+
+    def __init__(self, manifest: Manifest, catalogues: Catalogues,
+                 approved: Callable[[Call], bool] = no_approvals) -> None:
+        """Read every grant.
+
+        Args:
+            manifest: who was given what.
+            catalogues: the registered tools, by tenant.
+            approved: whether this call's approval was verified to be for exactly this call.
+
+        Raises:
+            ManifestError: a grant's pattern cannot be read.
+
+        """
+        self._manifest = manifest
+        self._catalogues = catalogues
+        self._approved = approved
+        self._given = _read_grants(manifest)
+
+    async def enter(self, call: Call, facts: Facts) -> Through:
+        """Judge one call; facts are written whatever the verdict."""
+        found: dict[str, Json] = {"granted": False, "definition": call.target.definition, "resources": [],
+                                  "effect": "", "args": {}}
+        verdict = self._judge(call, found)
+        found["granted"] = not isinstance(verdict, Denied)
+        facts[self.name] = found
+        return Through(verdict)
+
+    async def lists(self, subject: Subject, targets: Targets) -> Targets:
+        """Only what was given: tools with their closed definition, and models."""
+        role = self._role(subject)
+        if role is None or not isinstance(subject, Process):
+            return Targets(definitions={})
+        shown: dict[str, Json] = {}
+        for name, definition in targets.definitions.items():
+            tool = self._catalogues.of(subject.tenant).tool(name)
+            if (subject.tenant, role.name, name) in self._given and tool is not None and not tool.changed:
+                shown[name] = tool.public
+            elif name in role.models and name in self._manifest.models:
+                shown[name] = definition
+        return Targets(definitions=shown)
+
+    def _role(self, subject: Subject) -> Role | None:
+        """The role of a registered agent; None for anybody else."""
+        if not isinstance(subject, Process):
+            return None
+        who = subject.spiffe_id
+        tenant = self._manifest.tenants.get(who.tenant)
+        if tenant is None or who.trust_domain != self._manifest.trust_domain:
+            return None
+        agent = tenant.agents.get(who.agent)
+        return tenant.roles.get(agent.role) if agent is not None and agent.role == who.role else None
+
+    def _judge(self, call: Call, found: dict[str, Json]) -> Verdict:
+        if call.kind == "operate":
+            return _operate(call)
+        role = self._role(call.subject)
+        if role is None:
+            return Denied(code="unknown_agent", reason="this is no registered agent in this role",
+                          detail={"remedy": f"declare it under tenants.{call.tenant}.agents"})
+        if call.kind == "model":
+            return self._model(call, role, found)
+        if call.kind != "tool":
+            return Denied(code="not_granted", reason=f"calls of kind {call.kind!r} are not given to this agent")
+        if call.target.name == LIST:
+            found["effect"] = "read"
+            return Allowed() if call.args == {} else _invalid(("/: a listing takes no arguments",))
+        return self._tool(call, role, found)
+
+    def _model(self, call: Call, role: Role, found: dict[str, Json]) -> Verdict:
+        found["effect"] = "model"
+        name = call.target.name
+        if name in role.models and name in self._manifest.models:
+            return Allowed()
+        return _not_granted(name, {"remedy": f"add it to tenants.{call.tenant}.roles.{role.name}.models",
+                                   "exists": name in self._manifest.models})
+
+    def _tool(self, call: Call, holder: Role, found: dict[str, Json]) -> Verdict:
+        name = call.target.name
+        given = self._given.get((call.tenant, holder.name, name))
+        if given is None:
+            return _not_granted(name, self._why_not(call, holder))
+        tool = self._catalogues.of(call.tenant).tool(name)
+        if tool is None:
+            return Denied(code="tool_unavailable", reason=f"{name} is not available now",
+                          detail={"problems": self._problems(call),
+                                  "remedy": f"see tools.{name.partition('/')[0]} and the server's own output"})
+        found["effect"] = tool.effect
+        found["args"] = {arg: role_text(role) for arg, role in tool.operation.args.items() if arg in call.args}
+        if tool.changed or call.target.definition != tool.definition:
+            return Denied(code="definition_changed",
+                          reason=f"the definition of {name} changed and was not reviewed",
+                          detail={"pinned": tool.pinned, "listed": tool.definition,
+                                  "remedy": "compare both definitions, then pin the new one"})
+        if errors := tool.schema.errors(call.args):
+            return _invalid(errors)
+        return self._resources(call, given, tool, found)
+
+    def _resources(self, call: Call, given: _Given, tool: Tool, found: dict[str, Json]) -> Verdict:
+        covered = [(resource, _covering(given.patterns, resource)) for resource in call.resources]
+        found["resources"] = [{"id": resource.id, "covered_by": pattern} for resource, pattern in covered]
+        typed = [arg for arg, role in tool.operation.args.items() if resource_type(role)]
+        if typed and not covered:
+            return Denied(code="no_resource", reason=f"{tool.name} must name what it is to touch",
+                          detail={"typed": typed})
+        if _named(typed, call.args) != [(resource.argument, resource.id) for resource in call.resources]:
+            return Denied(code="unresolved_argument", reason="an argument and the resource it names differ")
+        for resource, pattern in covered:
+            if pattern is None:
+                return Denied(code="resource_not_granted",
+                              reason=f"argument {resource.argument!r}: {resource.type} {resource.id[:200]!a} "
+                                     "is outside what this agent was given",
+                              detail={"remedy": f"add {resource.type}:{resource.id[:200]} to {given.path}",
+                                      "granted": [one.text for one in given.patterns]})
+        for argument, most in given.grant.max.items():
+            value = call.args.get(argument)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value <= most:
+                return Denied(code="over_maximum",
+                              reason=f"argument {argument!r} must be a number within its limit",
+                              detail={"max": most, "remedy": f"see {given.path}.max"})
+        if given.grant.approval == "always" and not self._approved(call):
+            return NeedsApproval(code="approval_required", question=f"May {call.tenant}'s agent use {tool.name}?",
+                                 remedy=f"{given.path}.approval = \"always\"")
+        return Allowed()
+
+    def _problems(self, call: Call) -> list[str]:
+        return list(self._catalogues.of(call.tenant).problems(call.target.name.partition("/")[0]))
+
+    def _why_not(self, call: Call, role: Role) -> dict[str, Json]:
+        """For operators only: whether the tool exists, and what was perhaps meant."""
+        name = call.target.name
+        given = [tool for tenant, of_role, tool in self._given if (tenant, of_role) == (call.tenant, role.name)]
+        return {"exists": self._catalogues.of(call.tenant).tool(name) is not None,
+                "nearest": difflib.get_close_matches(name, given, n=1),
+                "remedy": f'add "{name}" to tenants.{call.tenant}.roles.{role.name}.tools'}
+
+
+def _read_grants(manifest: Manifest) -> Mapping[tuple[str, str, str], _Given]:
+    given: dict[tuple[str, str, str], _Given] = {}
+    problems: list[str] = []
+    for tenant in manifest.tenants.values():
+        for role in tenant.roles.values():
+            for name, grant in role.tools.items():
+                path = f'tenants.{tenant.name}.roles.{role.name}.tools."{name}"'
+                try:
+                    patterns = tuple(parse_pattern(text) for text in grant.resources)
+                except BadInput as error:
+                    problems.append(f"{path}: {error.cause}")
+                    continue
+                given[tenant.name, role.name, name] = _Given(grant=grant, patterns=patterns, path=path)
+    if problems:
+        raise ManifestError(tuple(problems))
+    return given
+
+
+def _covering(patterns: tuple[Pattern, ...], resource: Resource) -> str | None:
+    return next((pattern.text for pattern in patterns if covers(pattern, resource)), None)
+
+
+def _named(typed: Sequence[str], args: Json) -> list[tuple[str, str]]:
+    """What the arguments name, read anew: no argument may slip past without a resource that was judged."""
+    found: list[tuple[str, str]] = []
+    for argument in typed:
+        value = args.get(argument)
+        if isinstance(value, list):
+            found += [(f"{argument}/{i}", str(item)) for i, item in enumerate(cast("list[Json]", value))]
+        elif value is not None:
+            found.append((argument, str(value)))
+    return found
+
+
+def _operate(call: Call) -> Verdict:
+    if not isinstance(call.subject, Operator):
+        return Denied(code="operator_only", reason="only an operator may ask for this")
+    if call.target.name not in VERBS:
+        return Denied(code="unknown_verb", reason=f"there is no verb {call.target.name[:80]!a}",
+                      remedy=f"one of {', '.join(sorted(VERBS))}")
+    return Allowed()
+
+
+def _not_granted(name: str, detail: Mapping[str, Json]) -> Denied:
+    """The same words whether or not it exists: what there is besides is not the agent's business."""
+    return Denied(code="not_granted", reason=f"{name[:200]} is not given to this agent", detail=detail)
+
+
+def _invalid(errors: tuple[str, ...]) -> Denied:
+    return Denied(code="invalid_arguments",
+                  reason="the arguments do not fit the tool's schema: " + "; ".join(errors),
+                  detail={"errors": list(errors)})
