@@ -1,1 +1,1 @@
-""""""
+"""How much there has been: rates, budgets, concurrency, attempts."""
