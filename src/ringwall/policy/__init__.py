@@ -1,1 +1,1 @@
-""""""
+"""What the organisation allows: compiled Rego in process."""

@@ -1,0 +1,123 @@
+"""Compiles a policy with the real ``opa``: ``python -m ringwall.policy.build`` writes the shipped plan.
+
+The result is one JSON document: OPA's plan, the compiler's version, the built-ins the policy may use, and a
+revision over all that went in. The same sources give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from ringwall.errors import PolicyError
+
+COMPILER: Final = "1.21.3"  # the one OPA whose plans are executed here; older ones have GHSA-g2pf-6v5v-qcc8
+ENTRY_POINTS: Final = ("ringwall/decide/call", "ringwall/decide/list")
+SOURCES: Final = Path(__file__).parent / "rego"
+CAPABILITIES: Final = "capabilities.json"
+SHIPPED: Final = "plan.json"
+SECONDS: Final = 120.0  # opa takes 0.1 s; a machine under load may take a while
+
+
+def find_opa(environment: Mapping[str, str]) -> str | None:
+    """The opa to build with: ``RINGWALL_OPA``, then PATH, then ``~/go/bin``; None when there is none."""
+    if named := environment.get("RINGWALL_OPA"):
+        return named
+    if found := shutil.which("opa", path=environment.get("PATH")):
+        return found
+    installed = Path(environment.get("HOME", "/nonexistent")) / "go" / "bin" / "opa"
+    return str(installed) if os.access(installed, os.X_OK) else None
+
+
+def _run(opa: str, *arguments: str, cwd: Path | None = None) -> str:
+    try:
+        done = subprocess.run([opa, *arguments], cwd=cwd, capture_output=True, text=True, timeout=SECONDS,
+                              check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PolicyError(f"{opa} cannot be run: {error}", code="no_compiler",
+                          remedy=f"install opa {COMPILER} and name it in RINGWALL_OPA") from error
+    if done.returncode != 0:
+        raise PolicyError(f"opa {arguments[0]}: {(done.stderr or done.stdout).strip()[:4000]}", code="bad_policy")
+    return done.stdout
+
+
+def opa_version(opa: str) -> str:
+    """The compiler's version. Raises PolicyError when it cannot be run."""
+    found = re.match(r"Version: (\S+)", _run(opa, "version"))
+    return found.group(1) if found else "unknown"
+
+
+def granted(capabilities: bytes) -> tuple[str, ...]:
+    """The names of the built-ins in an OPA capabilities file, sorted."""
+    tree = cast("dict[str, Any]", json.loads(capabilities))
+    return tuple(sorted(item["name"] for item in tree["builtins"]))
+
+
+def revision(sources: Mapping[str, bytes], capabilities: bytes, version: str) -> str:
+    """SHA-256 over names and contents of the sources, the capabilities and the compiler's version."""
+    parts = [version.encode(), capabilities, *(part for name in sorted(sources)
+                                               for part in (name.encode(), sources[name]))]
+    hashed = hashlib.sha256()
+    for part in parts:
+        hashed.update(len(part).to_bytes(8, "big") + part)
+    return hashed.hexdigest()
+
+
+def build(opa: str, sources: Path) -> bytes:
+    """Compile a folder of ``*.rego`` files with its ``capabilities.json``.
+
+    Args:
+        opa: the compiler, version 1.21.3.
+        sources: the folder.
+
+    Returns:
+        what ``EmbeddedPolicy`` loads.
+
+    Raises:
+        PolicyError: no or another compiler, or the policy does not compile.
+
+    """
+    version = opa_version(opa)
+    if version != COMPILER:
+        raise PolicyError(f"{opa} is version {version}", code="wrong_compiler", remedy=f"use opa {COMPILER}")
+    capabilities = (sources / CAPABILITIES).read_bytes()
+    texts = {path.name: path.read_bytes() for path in sorted(sources.glob("*.rego"))}
+    with tempfile.TemporaryDirectory(prefix="ringwall-policy-") as scratch:
+        place = Path(scratch)
+        (place / "policy").mkdir()
+        for name, text in texts.items():  # a copy, so that opa sees the sources and nothing beside them
+            (place / "policy" / name).write_bytes(text)
+        (place / CAPABILITIES).write_bytes(capabilities)
+        _run(opa, "check", "--strict", "--bundle", "--capabilities", CAPABILITIES, "policy", cwd=place)
+        points = [word for point in ENTRY_POINTS for word in ("-e", point)]
+        _run(opa, "build", "-t", "plan", *points, "--capabilities", CAPABILITIES, "-b", "policy",
+             "-o", "out.tar.gz", cwd=place)
+        with tarfile.open(place / "out.tar.gz") as archive:
+            member = archive.extractfile("/plan.json")
+            plan = json.loads(member.read()) if member is not None else None
+    document = {"opa": version, "revision": revision(texts, capabilities, version),
+                "builtins": granted(capabilities), "plan": plan}
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def main() -> int:
+    """Write the plan that ships beside the default policy."""
+    opa = find_opa(os.environ)
+    if opa is None:
+        raise SystemExit(f"no opa found: install {COMPILER} and name it in RINGWALL_OPA")
+    (SOURCES / SHIPPED).write_bytes(build(opa, SOURCES))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

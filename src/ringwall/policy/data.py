@@ -1,0 +1,75 @@
+"""The manifest's grants as the data document that policies look things up in: tenant, then role, then tool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ringwall.call import Json
+from ringwall.manifest.types import Grant, Manifest, Operation, Role, Tenant
+
+
+class Pattern(Protocol):
+    """A parsed resource pattern, as ``capability.resources`` has it."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def key(self) -> tuple[str, ...]: ...
+    @property
+    def subtree(self) -> bool: ...
+
+
+ParsePattern = Callable[[str], Pattern]
+
+
+def policy_data(manifest: Manifest, parse_pattern: ParsePattern) -> Json:
+    """The base data document.
+
+    Args:
+        manifest: a loaded manifest; its references are known to hold.
+        parse_pattern: ``capability.resources.parse_pattern``. What it raises comes through.
+
+    Returns:
+        ``{"ringwall": {"trust_domain": ..., "tenants": {...}}}``. A granted tool whose operation is not declared
+        is left out, and so never allowed.
+
+    """
+    return {"ringwall": {
+        "trust_domain": manifest.trust_domain,
+        "tenants": {name: _tenant(manifest, tenant, parse_pattern) for name, tenant in manifest.tenants.items()},
+    }}
+
+
+def _tenant(manifest: Manifest, tenant: Tenant, parse_pattern: ParsePattern) -> Json:
+    return {
+        "roles": {name: _role(manifest, role, parse_pattern) for name, role in tenant.roles.items()},
+        "agents": {name: {"role": agent.role, "processes": agent.processes}
+                   for name, agent in tenant.agents.items()},
+    }
+
+
+def _role(manifest: Manifest, role: Role, parse_pattern: ParsePattern) -> Json:
+    tools: dict[str, Json] = {}
+    for name, grant in role.tools.items():
+        operation = _operation(manifest, name)
+        if operation is not None:
+            tools[name] = _tool(operation, grant, parse_pattern)
+    return {"models": dict.fromkeys(role.models, True), "tools": tools}
+
+
+def _operation(manifest: Manifest, tool: str) -> Operation | None:
+    server, _, operation = tool.partition("/")
+    found = manifest.tools.get(server)
+    return found.ops.get(operation) if found is not None else None
+
+
+def _tool(operation: Operation, grant: Grant, parse_pattern: ParsePattern) -> Json:
+    patterns = [parse_pattern(text) for text in grant.resources]
+    return {
+        "args": dict.fromkeys(operation.args, True),
+        "resources": [{"type": one.type, "key": list(one.key), "subtree": one.subtree} for one in patterns],
+        "max": dict(grant.max),
+        "effect": operation.effect,
+        "approval": grant.approval,
+    }

@@ -1,0 +1,1 @@
+"""Executes OPA's intermediate representation: each plan function becomes one Python function."""

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The entry points. `call` judges one call: nothing is allowed unless a rule of grants.rego gives it, and any
+# member of `deny` refuses it. `list` says what may be shown: it has no arguments to judge.
+
+package ringwall.decide
+
+import data.ringwall.facts
+import data.ringwall.grants
+import data.ringwall.subject
+
+call := {
+	"allow": allow,
+	"deny": deny,
+	"ask": ask,
+	"remedy": remedy,
+}
+
+list := {"targets": visible}
+
+default allow := false
+
+allow if {
+	count(deny) == 0
+	count(ask) == 0
+	grants.given
+}
+
+deny contains denial if some denial in subject.deny
+
+deny contains denial if some denial in grants.deny
+
+deny contains denial if some denial in facts.deny
+
+ask contains question if some question in grants.ask
+
+remedies := {
+	"not_attested": "see the identity ring's facts in this record",
+	"unknown_agent": "declare the agent and its role in ringwall.toml",
+	"not_main_process": "set processes = \"tree\" for this agent if its children may call",
+	"not_granted": "add the tool or model to the role in ringwall.toml",
+	"undeclared_argument": "declare the argument under the tool's ops in ringwall.toml",
+	"no_resource": "the call must name what it touches",
+	"resource_not_granted": "add a pattern for this resource to the tool's grant",
+	"over_maximum": "stay below the grant's max, or raise it",
+	"not_permitted": "no rule of the policy allows calls of this kind",
+	"guard_blocked": "see the guard ring's facts in this record",
+	"flow_denied": "see the flow ring's facts in this record",
+}
+
+remedy := concat("; ", {remedies[denial.code] | some denial in deny})
+
+visible contains target if {
+	subject.registered
+	subject.may_call
+	some target in input.targets
+	is_string(target)
+	subject.role.tools[target]
+}

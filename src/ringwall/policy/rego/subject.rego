@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Who calls. Everything is looked up in the manifest's data; what other rings found out is not believed here.
+
+package ringwall.subject
+
+tenant := data.ringwall.tenants[input.subject.tenant] if is_string(input.subject.tenant)
+
+agent := tenant.agents[input.subject.agent] if is_string(input.subject.agent)
+
+role := tenant.roles[input.subject.role] if is_string(input.subject.role)
+
+id := concat("", [
+	"spiffe://",
+	data.ringwall.trust_domain,
+	"/tenant/",
+	input.subject.tenant,
+	"/agent/",
+	input.subject.agent,
+	"/role/",
+	input.subject.role,
+])
+
+registered if {
+	input.subject.type == "process"
+	agent.role == input.subject.role
+	is_object(role)
+	input.subject.id == id
+}
+
+operator if {
+	input.subject.type == "operator"
+	input.subject.tenant == "system"
+	is_string(input.subject.name)
+}
+
+known if registered
+
+known if operator
+
+may_call if {
+	agent.processes == "one"
+	input.subject.number == 0
+}
+
+may_call if {
+	agent.processes == "tree"
+	is_number(input.subject.number)
+}
+
+may_call if operator
+
+deny contains {
+	"code": "unknown_agent",
+	"reason": "this is no registered agent in this role",
+	"rule": "subject.rego: known",
+} if {
+	not known
+}
+
+deny contains {
+	"code": "not_main_process",
+	"reason": "only the main process of this agent may call",
+	"rule": "subject.rego: may_call",
+} if {
+	known
+	not may_call
+}
