@@ -1,1 +1,1 @@
-""""""
+"""What happened: the log, its checkpoints, its verifier."""

@@ -1,1 +1,1 @@
-""""""
+"""Root keys behind one provider interface."""
