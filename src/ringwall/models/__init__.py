@@ -1,1 +1,1 @@
-""""""
+"""The model effect and its upstreams."""

@@ -1,1 +1,1 @@
-""""""
+"""The tool effect and the MCP servers behind it."""

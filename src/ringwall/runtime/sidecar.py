@@ -1,0 +1,258 @@
+"""A tenant's sidecar: its hands. ``python -m ringwall.runtime.sidecar``, started confined by the supervisor.
+
+Descriptor 3 is the framed stream to the core, descriptor 4 the SEQPACKET socket over which the core passes the
+pipes of tool servers. The process reads no environment and no file, keeps nothing between calls, decides
+nothing, and ends with the core's link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import uvloop
+
+from ringwall.errors import BadInput, Unavailable
+from ringwall.tools import protocol
+from ringwall.tools.host import ToolHost
+from ringwall.tools.protocol import (
+    Attach,
+    CallModel,
+    CallTool,
+    Cancel,
+    Code,
+    Definitions,
+    Ended,
+    FromSidecar,
+    Hello,
+    ListTools,
+    Piece,
+)
+from ringwall.tools.values import ToolFailed
+from ringwall.wire.frames import Link
+
+if TYPE_CHECKING:
+    from ringwall.models.upstream import Upstream
+
+LINK: Final = 3
+DESCRIPTORS: Final = 4
+UPSTREAM_MODULE: Final = "ringwall.models.upstream"
+ATTACH_BYTES: Final = 4096  # an Attach has two short names and a number
+
+
+class Sidecar:
+    """Carries out what the core asks. One per process."""
+
+    def __init__(self, descriptors: socket.socket) -> None:
+        self._descriptors = descriptors
+        self._link: Link | None = None
+        self._hello: Hello | None = None
+        self._host: ToolHost | None = None
+        self._upstreams: dict[str, Upstream] = {}
+        self._http: asyncio.Task[None] | None = None
+        self._calls: dict[int, tuple[asyncio.Task[None], str]] = {}
+        self._early: list[tuple[Attach, list[int]]] = []
+        self._over = asyncio.Event()
+        self._fault = ""
+
+    async def run(self, link: socket.socket) -> int:
+        """Serve until the core's link closes or SIGTERM comes. Returns the exit code."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._over.set)
+        self._descriptors.setblocking(False)
+        self._link = await Link.open(link, self._frame, self._over.set)
+        loop.add_reader(self._descriptors.fileno(), self._passed)
+        try:
+            await self._over.wait()
+        finally:
+            loop.remove_reader(self._descriptors.fileno())
+            await self._close()
+        if self._fault:
+            print(f"ringwall sidecar: {self._fault}", file=sys.stderr)
+            return 1
+        return 0
+
+    async def _close(self) -> None:
+        tasks = [task for task, _ in self._calls.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._host is not None:
+            await self._host.close()
+        if self._http is not None:
+            await asyncio.gather(self._http, return_exceptions=True)
+        for upstream in self._upstreams.values():
+            await upstream.close()
+        if self._link is not None:
+            self._link.close()
+
+    def _frame(self, raw: bytes) -> None:
+        try:
+            message = protocol.decode_to_sidecar(raw)
+            if isinstance(message, Hello):
+                self._greet(message)
+            elif self._host is None:
+                raise BadInput("the core did not say hello first", code="bad_frame")
+            else:
+                self._ask(message, self._host)
+        except BadInput as fault:
+            # The core is the one we obey: if it cannot be understood, no next frame can be either.
+            self._fault = str(fault)
+            self._over.set()
+
+    def _greet(self, hello: Hello) -> None:
+        if self._hello is not None:
+            raise BadInput("the core said hello twice", code="bad_frame")
+        self._hello = hello
+        self._host = ToolHost(servers=hello.servers, tell=self._tell)
+        self._host.warm_up()
+        for message, descriptors in self._early:
+            self._host.attach(message, descriptors)
+        self._early.clear()
+        if hello.models:
+            self._http = asyncio.create_task(_import(UPSTREAM_MODULE))
+
+    def _ask(self, message: CallTool | CallModel | ListTools | Cancel, host: ToolHost) -> None:
+        if isinstance(message, Cancel):
+            task, server = self._calls.get(message.id, (None, ""))
+            if task is not None:
+                task.cancel()
+                if message.why == "timeout" and server:
+                    host.suspect(server)
+            return
+        if message.id in self._calls:
+            raise BadInput(f"the core used call number {message.id} twice", code="bad_frame")
+        server = "" if isinstance(message, CallModel) else message.server
+        task = asyncio.create_task(self._serve(message, host))
+        self._calls[message.id] = (task, server)
+        task.add_done_callback(lambda _: self._calls.pop(message.id, None))
+
+    async def _serve(self, message: CallTool | CallModel | ListTools, host: ToolHost) -> None:
+        """One call, from its frame to its end. Whatever happens, an end is told."""
+        try:
+            match message:
+                case CallTool():
+                    end = await self._tool(message, host)
+                case CallModel():
+                    end = await self._model(message)
+                case ListTools():
+                    end = await self._list(message, host)
+        except BadInput as fault:
+            end = Ended(id=message.id, end="failed", code=_code(fault.code))
+        except Unavailable as fault:
+            gone = fault.code == "server_gone"
+            end = Ended(id=message.id, end="failed" if gone else "unknown", code=_code(fault.code))
+        except Exception as fault:  # noqa: BLE001 (told to the core as an unknown end, which allows nothing)
+            logging.getLogger("ringwall.sidecar").error("a call failed: %s", type(fault).__name__)
+            end = Ended(id=message.id, end="unknown", code="sidecar_fault")
+        self._tell(end)
+
+    async def _tool(self, message: CallTool, host: ToolHost) -> Ended:
+        try:
+            value = await host.call(message.server, message.op, msgspec.json.decode(message.args))
+            raw = protocol.encode_value(value)
+        except ToolFailed as fault:
+            self._tell(Piece(id=message.id, value=protocol.encode_value({"error": fault.text})))
+            return Ended(id=message.id, end="failed", code="tool_error")
+        except BadInput as fault:
+            # The tool has run if it is its answer that is wrong.
+            end = "unknown" if fault.code in {"bad_answer", "result_too_large"} else "failed"
+            return Ended(id=message.id, end=end, code=_code(fault.code))
+        self._tell(Piece(id=message.id, value=raw))
+        return Ended(id=message.id, end="done")
+
+    async def _list(self, message: ListTools, host: ToolHost) -> Ended:
+        try:
+            raw = protocol.encode_value(await host.definitions(message.server))
+        except ToolFailed:
+            return Ended(id=message.id, end="failed", code="tool_error")
+        if len(raw) > protocol.MAX_DEFINITIONS:
+            return Ended(id=message.id, end="failed", code="result_too_large")
+        self._tell(Definitions(id=message.id, definitions=raw))
+        return Ended(id=message.id, end="done")
+
+    async def _model(self, message: CallModel) -> Ended:
+        config = self._hello.models.get(message.upstream) if self._hello is not None else None
+        if config is None or self._http is None:
+            return Ended(id=message.id, end="failed", code="no_such_server")
+        await asyncio.shield(self._http)
+        from ringwall.models.upstream import Upstream, UpstreamFault
+
+        upstream = self._upstreams.get(message.upstream)
+        if upstream is None:
+            upstream = self._upstreams[message.upstream] = Upstream(config)
+        try:
+            answer = await upstream.complete(message.body, message.headers)
+        except UpstreamFault as fault:
+            return Ended(id=message.id, end="failed", code=fault.code, status=fault.status)
+        self._tell(Piece(id=message.id, value=answer))
+        return Ended(id=message.id, end="done", status=200)
+
+    def _tell(self, message: FromSidecar) -> None:
+        if self._link is None:
+            return
+        try:
+            self._link.send(protocol.encode(message))
+        except Unavailable:
+            self._over.set()
+
+    def _passed(self) -> None:
+        """Pipes of a tool server arrive."""
+        try:
+            raw, descriptors, flags, _ = socket.recv_fds(self._descriptors, ATTACH_BYTES, 2)
+        except BlockingIOError:
+            return
+        if not raw:
+            self._over.set()
+            return
+        try:
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                raise BadInput("the core passed descriptors in a way not agreed on", code="bad_frame")
+            message = protocol.decode_attach(raw)
+        except BadInput as fault:
+            for number in descriptors:
+                os.close(number)
+            self._fault = str(fault)
+            self._over.set()
+            return
+        if self._host is None:  # the two sockets have no common order: hello may be read after this
+            self._early.append((message, descriptors))
+        else:
+            self._host.attach(message, descriptors)
+
+
+def _code(code: str) -> Code:
+    """A fault's code, if the core knows it."""
+    try:
+        return msgspec.convert(code, Code)
+    except msgspec.ValidationError:
+        return "sidecar_fault"
+
+
+async def _import(name: str) -> None:
+    await asyncio.to_thread(importlib.import_module, name)
+
+
+async def _run() -> int:
+    sidecar = Sidecar(socket.socket(fileno=DESCRIPTORS))
+    return await sidecar.run(socket.socket(fileno=LINK))
+
+
+def main() -> int:
+    """Run on descriptors 3 and 4. Exit code 0: the core's link closed, or SIGTERM; 1: the core spoke nonsense."""
+    # The SDK and the HTTP client log what servers and upstreams say; standard error is an operator's terminal.
+    logging.getLogger("mcp").setLevel(logging.CRITICAL + 1)
+    logging.getLogger("httpx2").setLevel(logging.CRITICAL + 1)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

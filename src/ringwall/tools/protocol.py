@@ -1,0 +1,291 @@
+"""What the core and a tenant's sidecar say to each other: one msgpack value per frame of ``wire.frames``.
+
+The core believes nothing the sidecar says about reasons: the sidecar names a code out of a closed list, and
+the sentence for it is written here. Text from outside travels as a result only, and so crosses the rings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar, cast
+
+import msgspec
+from msgspec import Meta
+
+from ringwall.call import Json
+from ringwall.errors import BadInput
+
+MAX_RESULT: Final = 8 << 20  # bytes of JSON in one result; the wall's own limit for one call
+MAX_DEFINITIONS: Final = 1 << 20  # bytes of JSON; all definitions of one server
+MAX_DEPTH: Final = 128  # nesting of a result: far beyond honest data, far below the recursion limits
+MAX_CONTAINERS: Final = 200_000  # arrays and objects in a result: "[]," is 3 bytes here and 64 in memory
+MAX_CHUNKS: Final = 4096  # pieces of one answer: at 8 MiB a mean of 2 KiB
+MAX_SERVERS: Final = 256  # servers or models in one hello
+
+CallNumber: TypeAlias = Annotated[int, Meta(ge=1, le=2**53)]
+Generation: TypeAlias = Annotated[int, Meta(ge=1, le=2**53)]  # which start of a server; tells old news from new
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
+Body: TypeAlias = Annotated[bytes, Meta(max_length=MAX_RESULT)]
+HeaderValue: TypeAlias = Annotated[str, Meta(max_length=8192)]  # what common servers take in one header
+Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=3600)]
+
+Code: TypeAlias = Literal[
+    "",
+    "tool_error",
+    "server_gone",
+    "server_lost",
+    "bad_answer",
+    "result_too_large",
+    "no_such_server",
+    "no_such_operation",
+    "bad_arguments",
+    "sidecar_fault",
+    "upstream_unreachable",
+    "upstream_broken",
+    "upstream_redirect",
+    "upstream_denied",
+    "upstream_limited",
+    "upstream_refused",
+    "upstream_failed",
+    "upstream_slow",
+    "upstream_echoes_secret",
+]
+
+REASONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "tool_error": "the tool reported an error",
+        "server_gone": "the tool server ended before the call; nothing was sent",
+        "server_lost": "the tool server ended or broke the protocol while the call ran",
+        "bad_answer": "the answer does not have the form it must have",
+        "result_too_large": f"the answer is larger than {MAX_RESULT} bytes and was thrown away",
+        "no_such_server": "there is no such tool server or model here",
+        "no_such_operation": "the tool server has no such operation",
+        "bad_arguments": "the arguments do not fit this operation",
+        "sidecar_fault": "the tenant's sidecar failed while the call ran",
+        "upstream_unreachable": "the model upstream cannot be reached; nothing was sent",
+        "upstream_broken": "the connection to the model upstream broke before its answer was whole",
+        "upstream_redirect": "the model upstream wants to redirect, which is refused",
+        "upstream_denied": "the model upstream does not accept the key",
+        "upstream_limited": "the model upstream asks to slow down",
+        "upstream_refused": "the model upstream refused the request",
+        "upstream_failed": "the model upstream failed",
+        "upstream_slow": "the model upstream did not answer in time",
+        "upstream_echoes_secret": "the model upstream's answer holds the key it was sent, and was thrown away",
+        "definition_changed": "the tool's definition changed while the call was judged; nothing was sent",
+        "sidecar_lost": "the tenant's sidecar is gone; whether the call took effect is not known",
+        "sidecar_unavailable": "the tenant's sidecar is not there; nothing was sent",
+        "sidecar_busy": "the tenant's sidecar has too much to do; nothing was sent",
+        "tool_timeout": "the tool did not answer in time; whether it took effect is not known",
+        "model_timeout": "the model did not answer in time",
+    }
+)
+
+
+class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="t"):
+    pass
+
+
+class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A tool server. ``builtin``: answered by the sidecar itself; empty: over pipes the core passes."""
+
+    builtin: Literal["", "echo"] = ""
+
+
+class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model upstream. ``url``: base URL including ``/v1``; times in seconds."""
+
+    url: Annotated[str, Meta(min_length=8, max_length=2048)]
+    wire: Literal["openai"] = "openai"
+    connect_s: Seconds = 10.0
+    read_s: Seconds = 120.0
+
+
+class Hello(_Message, frozen=True, tag="hello"):
+    """First frame of the core: whose hands these are, and what they may reach."""
+
+    tenant: Name
+    servers: Annotated[dict[Name, ServerConfig], Meta(max_length=MAX_SERVERS)] = msgspec.field(
+        default_factory=dict[str, ServerConfig]
+    )
+    models: Annotated[dict[Name, ModelConfig], Meta(max_length=MAX_SERVERS)] = msgspec.field(
+        default_factory=dict[str, ModelConfig]
+    )
+
+
+class CallTool(_Message, frozen=True, tag="tool"):
+    """Run one operation. ``args``: canonical JSON of the arguments that were judged."""
+
+    id: CallNumber
+    server: Name
+    op: Name
+    args: Body
+
+
+class CallModel(_Message, frozen=True, tag="model"):
+    """Send ``body`` to an upstream, with these headers and no other of ours."""
+
+    id: CallNumber
+    upstream: Name
+    body: Body
+    headers: Annotated[dict[Name, HeaderValue], Meta(max_length=4)]
+
+
+class Cancel(_Message, frozen=True, tag="cancel"):
+    """Nobody waits for this call any more. After a time-out the server must prove that it still answers."""
+
+    id: CallNumber
+    why: Literal["caller", "timeout"]
+
+
+class ListTools(_Message, frozen=True, tag="list"):
+    """Ask a server for its definitions, anew."""
+
+    id: CallNumber
+    server: Name
+
+
+class Attach(_Message, frozen=True, tag="attach"):
+    """On the descriptor socket, with two descriptors: where to write to the server, where to read from it."""
+
+    server: Name
+    generation: Generation
+
+
+class Ready(_Message, frozen=True, tag="ready"):
+    """The server has shaken hands."""
+
+    server: Name
+    generation: Generation
+
+
+class Lost(_Message, frozen=True, tag="lost"):
+    """The server's pipes are closed: it ended, or broke the protocol, or hung."""
+
+    server: Name
+    generation: Generation
+
+
+class Changed(_Message, frozen=True, tag="changed"):
+    """The server says that its definitions changed."""
+
+    server: Name
+    generation: Generation
+
+
+class Piece(_Message, frozen=True, tag="piece"):
+    """A piece of an answer, as JSON."""
+
+    id: CallNumber
+    value: Body
+
+
+class Ended(_Message, frozen=True, tag="ended"):
+    """The end of a call. ``status``: the upstream's HTTP status, 0 if there was none."""
+
+    id: CallNumber
+    end: Literal["done", "failed", "unknown"]
+    code: Code = ""
+    status: Annotated[int, Meta(ge=0, le=999)] = 0
+
+
+class Definitions(_Message, frozen=True, tag="definitions"):
+    """A server's definitions: a JSON array of objects."""
+
+    id: CallNumber
+    definitions: Annotated[bytes, Meta(max_length=MAX_DEFINITIONS)]
+
+
+ToSidecar: TypeAlias = Hello | CallTool | CallModel | Cancel | ListTools
+FromSidecar: TypeAlias = Ready | Lost | Changed | Piece | Ended | Definitions
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_to_sidecar: Final = msgspec.msgpack.Decoder(ToSidecar)
+_from_sidecar: Final = msgspec.msgpack.Decoder(FromSidecar)
+_attach: Final = msgspec.msgpack.Decoder(Attach)
+
+
+def encode(message: ToSidecar | FromSidecar | Attach) -> bytes:
+    """The payload of one frame."""
+    return _encoder.encode(message)
+
+
+def decode_to_sidecar(raw: bytes) -> ToSidecar:
+    """What the core said. Raises BadInput."""
+    return _decode(_to_sidecar, raw)
+
+
+def decode_from_sidecar(raw: bytes) -> FromSidecar:
+    """What the sidecar said; it may be taken over. Raises BadInput."""
+    return _decode(_from_sidecar, raw)
+
+
+def decode_attach(raw: bytes) -> Attach:
+    """The message beside passed descriptors. Raises BadInput."""
+    return _decode(_attach, raw)
+
+
+_T = TypeVar("_T")
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[_T], raw: bytes) -> _T:
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise BadInput(f"a frame between core and sidecar is malformed: {fault}"[:300], code="bad_frame") from fault
+
+
+def decode_value(raw: bytes) -> Json:
+    """A result's JSON. Raises BadInput if it is malformed, too deep or has too many arrays and objects."""
+    if _containers(raw) > MAX_CONTAINERS:
+        raise BadInput(f"a result has more than {MAX_CONTAINERS} arrays and objects", code="bad_answer")
+    try:
+        value: Json = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise BadInput(f"a result is not JSON: {fault}"[:300], code="bad_answer") from fault
+    _shallow(raw, value)
+    return value
+
+
+def encode_value(value: Json) -> bytes:
+    """A result as JSON. Raises BadInput if it cannot be JSON, is too deep or larger than MAX_RESULT bytes."""
+    try:
+        raw = msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as fault:
+        raise BadInput(f"a result is not JSON: {fault}"[:300], code="bad_answer") from fault
+    if len(raw) > MAX_RESULT:
+        raise BadInput(f"a result has {len(raw)} bytes, more than {MAX_RESULT}", code="result_too_large")
+    _shallow(raw, value)
+    return raw
+
+
+def _containers(raw: bytes) -> int:
+    """How many arrays and objects open in a text, before it is known to be JSON; exact only where it matters.
+
+    Up to its first fault, a backslash stands inside strings only: without escaped quotes, every other part
+    between quotes is outside strings.
+    """
+    rough = raw.count(b"[") + raw.count(b"{")
+    if rough <= MAX_CONTAINERS:
+        return rough
+    outside = raw.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
+    return sum(part.count(b"[") + part.count(b"{") for part in outside)
+
+
+def _shallow(raw: bytes, value: Json) -> None:
+    """Refuse a value nested deeper than MAX_DEPTH; the walk is skipped where the bytes cannot be that deep."""
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH or not isinstance(value, dict | list):
+        return
+    level: list[Json] = [value]
+    for _ in range(MAX_DEPTH):
+        inner = (
+            part
+            for item in level
+            for part in (
+                cast("dict[str, Json]", item).values() if isinstance(item, dict) else cast("list[Json]", item)
+            )
+        )
+        level = [part for part in inner if isinstance(part, dict | list)]
+        if not level:
+            return
+    raise BadInput(f"a result is nested more than {MAX_DEPTH} levels deep", code="bad_answer")
