@@ -1,0 +1,241 @@
+"""The guard ring: what does the text carry?
+
+Arguments, prompts, results and answers go to the guard's process as texts; spans come back, and this ring decides
+and redacts. Without a verdict nothing passes. It is not the guarantee against injection, the flow ring is: it
+takes away what can be taken cheaply. Facts and records hold categories and scores, never a text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ringwall.call import (
+    Allowed,
+    Call,
+    Chunk,
+    Denied,
+    Digest,
+    End,
+    Facts,
+    Json,
+    Process,
+    RingName,
+    Subject,
+    Usage,
+    Verdict,
+    digest,
+    subject_name,
+)
+from ringwall.errors import BadInput, Unavailable
+from ringwall.guard.interface import Category, Direction, Finding, Findings, Guard
+from ringwall.guard.scanners.normalise import SMUGGLED
+from ringwall.guard.strings import Leaf, leaves, ranges, redact, replace
+from ringwall.guard.window import HoldBack
+from ringwall.interface import Passage, Stopped, Targets, Through
+from ringwall.manifest.types import GuardSettings
+
+BLOCK_DEFINITION_AT: Final = 0.7  # an injection score this high drops a tool from listings, if none is set
+MAX_JUDGED: Final = 4096  # tool definitions whose judgement is remembered
+
+_TOOL_CALLS: Final = frozenset({"tool_calls", "function_call"})  # judged as arguments when they are called
+_WITHHELD: Final[Mapping[Direction, frozenset[Category]]] = {
+    "tool_result": frozenset({"secret", "hidden"}),
+    "response": frozenset({"secret", "card", "iban", "email", "hidden"}),
+}
+
+
+class GuardRing:
+    """Ring 5.
+
+    Args:
+        guard: the guard's client.
+        settings: from which scores injection blocks, by direction.
+
+    """
+
+    name: RingName = "guard"
+
+    def __init__(self, guard: Guard, settings: GuardSettings) -> None:
+        self._guard = guard
+        self._block_at = dict(settings.block_at)
+        self._judged: OrderedDict[Digest, bool] = OrderedDict()
+
+    async def enter(self, call: Call, facts: Facts) -> Passage:
+        """Scan what the call carries out; the passage scans what comes back."""
+        direction = _outbound(call)
+        try:
+            texts = leaves(call.args)
+            scanned = await self._guard.scan(f"{_caller(call)}/{call.id}:in", direction,
+                                             [leaf.text for leaf in texts], True, keys=_keys(texts))
+        except (Unavailable, BadInput) as fault:
+            facts[self.name] = {"blocked": True, "fault": fault.code}
+            return Through(_unjudged(fault))
+        verdict = self._verdict(call, direction, texts, scanned.found)
+        facts[self.name] = {"version": scanned.rules, "blocked": isinstance(verdict, Denied),
+                            **summary(scanned.found)}
+        if isinstance(verdict, Denied) or call.kind == "operate":
+            return Through(verdict)
+        back: Direction = "response" if call.kind == "model" else "tool_result"
+        return _Passage(self._guard, call, back, self._block_at.get(back), facts)
+
+    async def lists(self, subject: Subject, targets: Targets) -> Targets:
+        """Without tools whose definition carries instructions or hidden text. Raises Unavailable."""
+        kept = {name: definition for name, definition in targets.definitions.items()
+                if await self._harmless(name, definition)}
+        return Targets(definitions=kept)
+
+    def _verdict(self, call: Call, direction: Direction, texts: Sequence[Leaf],
+                 found: Sequence[Finding]) -> Verdict:
+        if call.kind == "operate":
+            return Allowed()  # the operator's own words: facts only
+        refused = [f for f in found if f.category == "secret" or (
+            direction == "arguments" and f.category in {"card", "iban"} and not _named(call, texts[f.text], f))]
+        if refused:
+            # One code and one reason for every kind: which one it was would tell a prober how near he is.
+            return Denied(code="sensitive_argument", reason="the call carries data that must not leave this way",
+                          remedy="leave it out", detail=_detail(refused, texts))
+        hidden = [f for f in found if f.category == "hidden" and f.score >= SMUGGLED]
+        if direction == "arguments" and hidden:
+            return Denied(code="hidden_text", reason="an argument carries characters that a reader does not see",
+                          remedy="send plain text", detail=_detail(hidden, texts))
+        limit = self._block_at.get(direction)
+        return Allowed() if limit is None else _injected(found, limit, texts) or Allowed()
+
+    async def _harmless(self, name: str, definition: Json) -> bool:
+        texts = leaves([name, definition])
+        seen = digest([name, definition])
+        if seen in self._judged:
+            self._judged.move_to_end(seen)
+            return self._judged[seen]
+        scanned = await self._guard.scan(f"list:{seen}", "tool_result",
+                                         [leaf.text for leaf in texts], True, keys=_keys(texts))
+        limit = self._block_at.get("tool_result", BLOCK_DEFINITION_AT)
+        harmless = not any(f.category == "hidden" or (f.category == "injection" and f.score >= limit)
+                           for f in scanned.found)
+        self._judged[seen] = harmless
+        if len(self._judged) > MAX_JUDGED:
+            self._judged.popitem(last=False)
+        return harmless
+
+
+class _Passage:
+    """One call's results on their way back."""
+
+    def __init__(self, guard: Guard, call: Call, direction: Direction, block_at: float | None,
+                 facts: Facts) -> None:
+        self.verdict: Verdict = Allowed()
+        self._guard = guard
+        self._direction: Direction = direction
+        self._block_at = block_at
+        self._facts = facts
+        self._stream = f"{_caller(call)}/{call.id}:out"
+        self._window = HoldBack(_WITHHELD[direction])
+        self._streaming = False
+
+    async def release(self, chunk: Chunk) -> Sequence[Chunk]:
+        """Scan, redact, hold back. Raises Stopped."""
+        if not chunk.whole:
+            return await self._delta(chunk.value)
+        before = await self.finish()
+        return (*before, Chunk(value=await self._whole(chunk.value)))
+
+    async def finish(self) -> Sequence[Chunk]:
+        """What was held back. Raises Stopped."""
+        if not self._streaming:
+            return ()
+        self._streaming = False
+        return await self._delta("", last=True)
+
+    async def leave(self, end: End, usage: Usage) -> None:
+        self._guard.forget(self._stream)
+
+    async def _delta(self, text: Json, *, last: bool = False) -> Sequence[Chunk]:
+        if not isinstance(text, str):
+            raise Stopped(Denied(code="bad_chunk", reason="a piece of a streamed answer is not text"))
+        self._streaming = not last
+        try:
+            window = self._window.take(text)
+        except BadInput as fault:
+            raise Stopped(_unjudged(fault)) from fault
+        scanned = await self._scan([Leaf((), window)])
+        given = self._window.give(scanned.found, last=last)
+        return (Chunk(value=given, whole=False),) if given else ()
+
+    async def _whole(self, value: Json) -> Json:
+        try:
+            texts = leaves(value, _TOOL_CALLS if self._direction == "response" else frozenset())
+        except BadInput as fault:
+            raise Stopped(_unjudged(fault)) from fault
+        scanned = await self._scan(texts)
+        cuts: dict[int, list[Finding]] = {}
+        for finding in scanned.found:
+            if finding.category in _WITHHELD[self._direction]:
+                cuts.setdefault(finding.text, []).append(finding)
+        if any(texts[place].key for place in cuts):
+            raise Stopped(Denied(code="sensitive_result", reason="a name in the result carries withheld data",
+                                 detail=_detail([f for group in cuts.values() for f in group], texts)))
+        if not cuts:
+            return value
+        return replace(value, {texts[place].pointer: redact(texts[place].text, ranges(group))
+                               for place, group in cuts.items()})
+
+    async def _scan(self, texts: Sequence[Leaf]) -> Findings:
+        try:
+            scanned = await self._guard.scan(self._stream, self._direction, [leaf.text for leaf in texts], False,
+                                             keys=_keys(texts))
+        except (Unavailable, BadInput) as fault:
+            raise Stopped(_unjudged(fault)) from fault
+        self._facts.setdefault("guard", {})["result"] = summary(scanned.found)  # for the flow ring, which is next
+        denied = None if self._block_at is None else _injected(scanned.found, self._block_at, texts)
+        if denied is not None:
+            raise Stopped(denied)
+        return scanned
+
+
+def summary(found: Sequence[Finding]) -> dict[str, Json]:
+    """What records may know: the highest injection score and how many findings of each category."""
+    return {"injection": max((f.score for f in found if f.category == "injection"), default=0.0),
+            "categories": dict(sorted(Counter(f.category for f in found).items()))}
+
+
+def _outbound(call: Call) -> Direction:
+    return "prompt" if call.kind in {"model", "operate"} else "arguments"
+
+
+def _caller(call: Call) -> str:
+    """Whose line this call's texts wait in: an agent's, whatever launches and connections it has."""
+    who = call.subject
+    return f"{who.spiffe_id.tenant}/{who.spiffe_id.agent}" if isinstance(who, Process) else subject_name(who)
+
+
+def _keys(texts: Sequence[Leaf]) -> list[int]:
+    return [place for place, leaf in enumerate(texts) if leaf.key]
+
+
+def _named(call: Call, leaf: Leaf, finding: Finding) -> bool:
+    """Whether the finding is the whole of an argument that names a resource: a payee's IBAN is not a leak."""
+    whole = not (leaf.text[:finding.start] + leaf.text[finding.end:]).strip()
+    return whole and not leaf.key and any(leaf.argument == resource.argument for resource in call.resources)
+
+
+def _injected(found: Sequence[Finding], limit: float, texts: Sequence[Leaf]) -> Denied | None:
+    worst = [f for f in found if f.category == "injection" and f.score >= limit]
+    if not worst:
+        return None
+    return Denied(code="injection", reason="the text carries instructions where data should be",
+                  detail=_detail(worst, texts))
+
+
+def _detail(found: Sequence[Finding], texts: Sequence[Leaf]) -> dict[str, Json]:
+    """For operators: where and by which rule; names of members are the agent's text, so places are by number."""
+    return {"findings": [{"text": f.text, "start": f.start, "end": f.end, "rule": f.rule, "score": f.score,
+                          "in_name": texts[f.text].key} for f in found[:20]]}
+
+
+def _unjudged(fault: Unavailable | BadInput) -> Denied:
+    if fault.code == "bad_text":
+        return Denied(code="bad_text", reason="a text is not valid Unicode", remedy="send valid UTF-8")
+    return Denied(code="guard_unavailable", reason="the text could not be judged", remedy="try again later",
+                  detail={"fault": fault.code, "cause": fault.cause, "remedy": fault.remedy})
