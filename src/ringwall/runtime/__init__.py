@@ -1,1 +1,1 @@
-""""""
+"""What runs: supervisor, core, sidecars, sessions."""

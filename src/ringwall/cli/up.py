@@ -1,0 +1,87 @@
+"""``ringwall up`` and ``status``: start everything, and see how it is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ringwall.cli import common
+from ringwall.doors.operator_client import OperatorClient
+from ringwall.errors import RingwallError
+from ringwall.runtime.state import State
+
+WAIT_S: Final = 60.0  # for `status --wait`: importing several MCP servers on a busy machine; usual is 2 s
+LOOK_S: Final = 0.1
+
+
+@click.command()
+@click.option(
+    "--manifest",
+    "-m",
+    metavar="FILE",
+    default="ringwall.toml",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="What is granted.",
+)
+@common.state_option
+def up(manifest: Path, state: Path) -> None:
+    """Start the runtime and stay in the foreground; Ctrl-C stops it."""
+    # The zygote is forked before a loop, a thread or a secret exists here.
+    from ringwall.confine.zygote import Zygote
+    from ringwall.runtime.supervisor import Supervisor
+
+    try:
+        root = State.open(state).root
+        supervisor = Supervisor(zygote=Zygote.start(), state=root, manifest=manifest.absolute())
+    except RingwallError as fault:
+        common.fail(fault)
+    click.echo(f"ringwall: starting (state {root}, pid {os.getpid()})", err=True)
+    raise SystemExit(asyncio.run(supervisor.run()))
+
+
+@click.command()
+@click.option("--wait", is_flag=True, help=f"Wait until it is up, at most {WAIT_S:.0f} s: for scripts.")
+@common.state_option
+@common.json_option
+def status(state: Path, *, wait: bool, as_json: bool) -> None:
+    """Show what runs: processes, tool servers, agents, problems."""
+    client = OperatorClient(State(state.absolute()).operator_socket)
+    until = time.monotonic() + (WAIT_S if wait else 0.0)
+    while True:
+        try:
+            found = client.status()
+            break
+        except RingwallError as fault:
+            if time.monotonic() >= until:
+                common.fail(fault, as_json=as_json)
+        time.sleep(LOOK_S)
+    if as_json:
+        common.print_json(found)
+        return
+    for name, how in _rows(found):
+        click.echo(f"{name:<20} {how}")
+
+
+def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "core", f"up, pid {found['pid']}, {_times(found['restarts'])}"
+    for process in found["processes"]:
+        how = "up" if process["ready"] else f"down: {process['fault']}"
+        yield process["name"], f"{how}, {_times(process['restarts'])}"
+    for server in found["servers"]:
+        yield f"server {server['name']}", f"{'up' if server['running'] else 'down'} ({server['tenant']})"
+    for run in found["runs"]:
+        yield f"agent {run['agent']}", f"{run['calls']} calls ({run['tenant']}, run {run['run']})"
+    for name, problem in found["problems"].items():
+        yield "problem", f"{name}: {problem}"
+    yield "manifest", str(found["manifest"])
+
+
+def _times(restarts: int) -> str:
+    return "never restarted" if restarts < 1 else f"restarted {restarts} time{'s' if restarts > 1 else ''}"

@@ -1,0 +1,140 @@
+"""What is enforced here, at which strength, what is not, and the line that would mend it.
+
+Everything is tried out (``confine.probe``, ``identity.probe``) or asked of the running core; nothing is read off a
+version number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ringwall.call import Json
+from ringwall.confine.probe import Strengths
+from ringwall.identity.probe import Probe as IdentityProbe
+
+Level = Literal["strong", "degraded", "weak", "off"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of the report."""
+
+    area: str
+    level: Level
+    detail: str
+    mend: str = ""
+
+
+def examine(
+    *,
+    confinement: Strengths,
+    identity: IdentityProbe,
+    policy: Mapping[str, Json],
+    status: Mapping[str, Json] | None,
+) -> tuple[Finding, ...]:
+    """Every area. ``status``: what the running core says of itself, or None when there is none."""
+    return (
+        _identity(identity),
+        _confinement(confinement),
+        Finding(
+            area="policy",
+            level="strong",
+            detail=f"plan {str(policy['revision'])[:12]}, compiled by OPA {policy['opa']}, in process",
+        ),
+        *_running(status),
+        *_unconfined(status),
+    )
+
+
+def _identity(probe: IdentityProbe) -> Finding:
+    how = {
+        "inode": "pidfd, distinct inodes (probed)",
+        "number": "pidfd, compared by number (probed)",
+        "peercred": "process number and start time only",
+        "none": "processes cannot be told apart",
+    }[probe.method]
+    level: Mapping[str, Level] = {"strong": "strong", "weak": "weak", "none": "off"}
+    tree = "" if probe.tree else '; processes = "tree" refuses descendants'
+    return Finding(area="identity", level=level[probe.strength], detail=how + tree, mend=probe.remedy)
+
+
+def _confinement(found: Strengths) -> Finding:
+    missing = [probe for probe in found.probes if not probe.holds]
+    who = "as root, own uids" if found.root else "as an ordinary user, user namespaces"
+    if not missing:
+        return Finding(
+            area="confinement",
+            level="strong",
+            detail=f"namespaces, own view, landlock {found.landlock_abi}, seccomp; {who}",
+        )
+    texts = ", ".join(f"{probe.name} ({probe.step}: {probe.errno})" for probe in missing)
+    mend = next((probe.remedy for probe in missing if probe.remedy), "")
+    if found.can_confine:
+        return Finding(area="confinement", level="degraded", detail=f"missing: {texts}; {who}", mend=mend)
+    return Finding(area="confinement", level="off", detail=f"agents are refused; missing: {texts}", mend=mend)
+
+
+def _running(status: Mapping[str, Json] | None) -> Sequence[Finding]:
+    if status is None:
+        return (Finding(area="core", level="off", detail="not running: everything is refused", mend="ringwall up"),)
+    return (_guard(status["guard"]), _audit(status["audit"]), *_problems(status))
+
+
+def _guard(guard: Mapping[str, Json]) -> Finding:
+    if not guard["alive"]:
+        return Finding(area="guard", level="off", detail="down: every call is refused", mend="ringwall status")
+    stages = ", ".join(str(stage) for stage in guard["stages"])
+    lacking = ", ".join(str(part) for part in guard["degraded"])
+    return Finding(
+        area="guard",
+        level="degraded" if lacking else "strong",
+        detail=f"rules {str(guard['rules'])[:12]}: {stages}" + (f"; missing: {lacking}" if lacking else ""),
+    )
+
+
+def _audit(audit: Mapping[str, Json]) -> Finding:
+    logs: Mapping[str, Mapping[str, Json]] = audit["logs"]
+    broken = {name: log["fault"] for name, log in logs.items() if log["fault"] is not None}
+    if broken:
+        name, fault = next(iter(broken.items()))
+        return Finding(
+            area="audit",
+            level="off",
+            detail=f"{name}: {fault['cause']}; its calls are refused",
+            mend=str(fault["remedy"]),
+        )
+    return Finding(
+        area="audit",
+        level="degraded",
+        detail=f"{len(logs)} logs, {audit['durability']}; no witness outside this machine yet: whoever is "
+        "root here could rewrite the log",
+        mend="copy `ringwall audit export` to another machine",
+    )
+
+
+def _problems(status: Mapping[str, Json]) -> Sequence[Finding]:
+    problems: Mapping[str, str] = status["problems"]
+    return [
+        Finding(
+            area="tools",
+            level="off",
+            detail=f"{name}: {text}"[:400],
+            mend="mend the server, then restart `ringwall up`",
+        )
+        for name, text in problems.items()
+    ]
+
+
+def _unconfined(status: Mapping[str, Json] | None) -> Sequence[Finding]:
+    loose = [run for run in (status or {}).get("runs", []) if not run["confined"]]
+    return [
+        Finding(
+            area="agents",
+            level="off",
+            detail=f"{run['agent']} ({run['tenant']}) runs UNCONFINED",
+            mend="start it without --unconfined",
+        )
+        for run in loose
+    ]

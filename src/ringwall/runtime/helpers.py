@@ -1,0 +1,292 @@
+"""The core's helper processes: one guard, one sidecar a tenant, and the tool servers behind the sidecars."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal
+
+from ringwall.call import Event, Json
+from ringwall.capability.catalogue import Catalogues
+from ringwall.clock import Clock
+from ringwall.confine.spec import Confinement
+from ringwall.errors import RingwallError, Unavailable
+from ringwall.guard.client import GuardClient
+from ringwall.interface import Journal
+from ringwall.manifest.types import Manifest, ToolServer
+from ringwall.runtime import views
+from ringwall.runtime.children import Child, Children
+from ringwall.runtime.pins import LogPins
+from ringwall.runtime.runs import Tasks
+from ringwall.runtime.services import LastWords, Service
+from ringwall.runtime.state import State
+from ringwall.tools.protocol import Hello, ModelConfig, ServerConfig
+from ringwall.tools.sidecar_client import SidecarClient
+
+READY_S = 60.0  # importing an MCP server's packages on a busy machine takes seconds, never this long
+
+
+class Helpers:
+    """Starts them, keeps them running, says how they are.
+
+    Args:
+        manifest: which tenants and tool servers there are.
+        state: gives each its own uid when the core is root.
+        children: starts processes.
+        around: what no view may show.
+        journal: every end of a helper is a record.
+        catalogues: take the tool definitions as each tenant's servers list them.
+        pins: the hashes these are held to, by tenant.
+        confine: the last word on a specification; the identity at run time.
+        tasks: background work.
+        clock: for back-off.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        manifest: Manifest,
+        state: State,
+        children: Children,
+        around: views.Surroundings,
+        journal: Journal,
+        catalogues: Catalogues,
+        pins: Mapping[str, LogPins],
+        confine: Callable[[Confinement], Confinement],
+        tasks: Tasks,
+        clock: Clock,
+    ) -> None:
+        self._manifest = manifest
+        self._state = state
+        self._children = children
+        self._around = around
+        self._journal = journal
+        self._catalogues = catalogues
+        self._pins = pins
+        self._confine = confine
+        self._tasks = tasks
+        self._clock = clock
+        self._servers: dict[tuple[str, str], tuple[Child, LastWords]] = {}
+        self.services: list[Service] = []
+        self.guard = GuardClient(on_fault=lambda: self._kill("guard"))
+        self.sidecars: dict[str, SidecarClient] = {}
+        self.problems: dict[str, str] = {}
+
+    async def start(self) -> None:
+        """Start the guard and every sidecar, then list every server's tools. Raises RingwallError on a time-out."""
+        self._service(
+            "guard",
+            lambda: views.guard_view(uid=self._state.uid("guard"), around=self._around),
+            [socket.SOCK_STREAM],
+            self._connect_guard,
+        )
+        for tenant in self._manifest.tenants:
+            self._sidecar(tenant)
+        try:
+            async with asyncio.timeout(READY_S):
+                for service in self.services:
+                    await service.ready.wait()
+                for tenant in self._manifest.tenants:
+                    await asyncio.gather(
+                        *(
+                            self._register(tenant, server)
+                            for server in self._manifest.tools.values()
+                            if _used(self._manifest, tenant, server.name)
+                        )
+                    )
+        except TimeoutError as late:
+            waiting = [s for s in self.services if not s.ready.is_set()]
+            names = ", ".join(f"{s.name} ({s.fault or s.words.text.strip() or 'no answer'})" for s in waiting)
+            raise Unavailable(
+                f"not ready after {READY_S:.0f} s: {names or 'a tool server'}", code="not_ready"
+            ) from late
+
+    def _service(
+        self,
+        name: str,
+        spec: Callable[[], Confinement],
+        sockets: Sequence[socket.SocketKind],
+        connect: Callable[[Sequence[socket.socket]], Awaitable[None]],
+    ) -> None:
+        service = Service(
+            name=name,
+            children=self._children,
+            spec=lambda: self._confine(spec()),
+            sockets=sockets,
+            connect=connect,
+            report=self._ended,
+        )
+        self.services.append(service)
+        self._tasks.start(service.run())
+
+    async def _connect_guard(self, sockets: Sequence[socket.socket]) -> None:
+        await self.guard.attach(sockets[0])
+
+    def _sidecar(self, tenant: str) -> None:
+        client = SidecarClient(
+            hello=_hello(self._manifest, tenant),
+            spawn=lambda server: self._spawn_server(tenant, server),
+            verify=lambda server, definitions: self._verify_later(tenant, server, definitions),
+            clock=self._clock,
+            on_down=lambda cause: self._end_sidecar(tenant),
+        )
+        self.sidecars[tenant] = client
+
+        async def connect(sockets: Sequence[socket.socket]) -> None:
+            self._end_servers(tenant)
+            await client.attach(sockets[0], sockets[1])
+
+        self._service(
+            f"sidecar-{tenant}",
+            lambda: views.sidecar_view(
+                tenant=tenant, uid=self._state.uid(f"{tenant}/sidecar"), around=self._around
+            ),
+            [socket.SOCK_STREAM, socket.SOCK_SEQPACKET],
+            connect,
+        )
+
+    def _end_sidecar(self, tenant: str) -> None:
+        """Its link is closed: an honest sidecar ends by itself, one that was taken over is ended."""
+        self._kill(f"sidecar-{tenant}")
+
+    def _kill(self, name: str) -> None:
+        """End this service's process; it is started anew."""
+        for service in self.services:
+            if service.name == name:
+                service.kill()
+
+    async def _register(self, tenant: str, server: ToolServer) -> None:
+        """Take a server's tool definitions; what is wrong with them is a problem of that server only."""
+        try:
+            self._verify(tenant, server.name, await self.sidecars[tenant].definitions(server.name))
+        except RingwallError as fault:
+            self.problems[f"{tenant}/{server.name}"] = f"{fault} {self.words(tenant, server.name)}".strip()
+            return
+        await self._pin(tenant, server.name)
+
+    async def _pin(self, tenant: str, name: str) -> None:
+        """Make new pins durable; a tool whose pin is not must not be used."""
+        try:
+            await self._pins[tenant].flush(self._journal)
+        except RingwallError as fault:
+            self._catalogues.of(tenant).drop(name)
+            self.problems[f"{tenant}/{name}"] = str(fault)
+
+    def _verify_later(self, tenant: str, name: str, definitions: Sequence[Json]) -> None:
+        """The same when a server was started again."""
+        self._verify(tenant, name, definitions)
+        self._tasks.start(self._pin(tenant, name))
+
+    def _verify(self, tenant: str, name: str, definitions: Sequence[Json]) -> None:
+        """Hold a server's definitions to the pinned ones: a changed tool is refused until it was reviewed."""
+        found = self._catalogues.of(tenant).register(self._manifest.tools[name], definitions)
+        if found:
+            self.problems[f"{tenant}/{name}"] = "; ".join(found)
+        else:
+            self.problems.pop(f"{tenant}/{name}", None)
+
+    def words(self, tenant: str, server: str) -> str:
+        """The end of what a tool server wrote to its standard error."""
+        found = self._servers.get((tenant, server))
+        return found[1].text.strip()[-400:] if found else ""
+
+    async def _spawn_server(self, tenant: str, name: str) -> tuple[int, int]:
+        """Start a tool server confined; returns our ends of its standard input and output."""
+        server = self._manifest.tools[name]
+        self._end_server(tenant, name)
+        spec = self._confine(
+            views.server_view(server=server, uid=self._state.uid(f"{tenant}/server/{name}"), around=self._around)
+        )
+        words = LastWords()
+        errors = await words.open()
+        in_r, in_w = os.pipe()
+        out_r, out_w = os.pipe()
+        try:
+            child = await self._children.spawn(spec, {0: in_r, 1: out_w, 2: errors})
+        except BaseException:
+            os.close(in_w)
+            os.close(out_r)
+            raise
+        finally:
+            for number in (in_r, out_w, errors):
+                os.close(number)
+        self._servers[tenant, name] = (child, words)
+        await self._journal.note(
+            Event(
+                type="server_start",
+                tenant=tenant,
+                body={"server": name, "pid": child.pid, "self_test": dict(child.self_test)},
+            )
+        )
+        await self._children.go(child)
+        return in_w, out_r
+
+    def _end_servers(self, tenant: str) -> None:
+        """A new sidecar knows no server: those of the old one end with it."""
+        for owner, name in list(self._servers):
+            if owner == tenant:
+                self._end_server(owner, name)
+
+    def _end_server(self, tenant: str, name: str) -> None:
+        found = self._servers.pop((tenant, name), None)
+        if found is not None:
+            if not found[0].ended.done():
+                self._children.signal(found[0], signal.SIGKILL)
+            found[0].close()
+
+    async def _ended(self, name: str, fault: str) -> None:
+        await self._journal.note(Event(type="restart", tenant="system", body={"process": name, "fault": fault}))
+
+    def status(self) -> Json:
+        """Each helper: running or not, restarts, what was wrong last."""
+        return {
+            "processes": [
+                {
+                    "name": s.name,
+                    "ready": s.ready.is_set(),
+                    "restarts": s.restarts,
+                    "fault": s.fault,
+                    "pid": s.child.pid if s.child is not None else None,
+                    "words": s.words.text[-400:] if s.fault else "",
+                }
+                for s in self.services
+            ],
+            "servers": [
+                {"tenant": tenant, "name": name, "pid": child.pid, "running": not child.ended.done()}
+                for (tenant, name), (child, _) in self._servers.items()
+            ],
+            "problems": dict(self.problems),
+        }
+
+    def stop(self) -> None:
+        """End everything; nothing is started again."""
+        for service in self.services:
+            service.stop()
+        for tenant, name in list(self._servers):
+            self._end_server(tenant, name)
+
+
+def _hello(manifest: Manifest, tenant: str) -> Hello:
+    """What a tenant's sidecar is told: the servers and upstreams that its roles were given."""
+    builtins: Mapping[str, Literal["", "echo"]] = {"": "", "echo": "echo"}
+    models = {name for role in manifest.tenants[tenant].roles.values() for name in role.models}
+    return Hello(
+        tenant=tenant,
+        servers={
+            server.name: ServerConfig(builtin=builtins[server.builtin])
+            for server in manifest.tools.values()
+            if _used(manifest, tenant, server.name)
+        },
+        models={name: ModelConfig(url=manifest.models[name].url) for name in models},
+    )
+
+
+def _used(manifest: Manifest, tenant: str, server: str) -> bool:
+    """Whether any role of this tenant was given something of this server."""
+    return any(
+        tool.split("/", 1)[0] == server for role in manifest.tenants[tenant].roles.values() for tool in role.tools
+    )
