@@ -1,1 +1,1 @@
-""""""
+"""Attacks, the office of the demo, ablation."""

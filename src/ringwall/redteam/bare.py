@@ -1,0 +1,185 @@
+"""The same agent, tools and model without Ringwall: its functions go straight to the servers and the model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+from ringwall.redteam.attack import Evidence, Task, interpreter
+from ringwall.redteam.office import agent
+from ringwall.redteam.stage import SERVERS, Listener, Office, arguments
+
+_T = TypeVar("_T")
+
+
+class Bare:
+    """Runs tasks of one office without any wall."""
+
+    def __init__(self, office: Office, model_url: str, listener: Listener) -> None:
+        self._office = office
+        self._url = model_url
+        self._listener = listener
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._sessions: dict[str, ClientSession] = {}
+        self._closing = asyncio.Event()
+        self._served: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        ready = threading.Event()
+        self._serving = asyncio.run_coroutine_threadsafe(self._serve(ready), self._loop)
+        ready.wait(60)
+        self.tools = self._wait(self._list())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._closing.set)
+        self._serving.result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _serve(self, ready: threading.Event) -> None:
+        """Keep a session to every server; opened and closed in one task, as anyio wants it."""
+        async with AsyncExitStack() as stack:
+            for name in SERVERS:
+                command = self._office.command(name)
+                streams = await stack.enter_async_context(
+                    stdio_client(StdioServerParameters(command=command[0], args=command[1:], env=dict(os.environ)))
+                )
+                session = await stack.enter_async_context(ClientSession(*streams))
+                await session.initialize()
+                self._sessions[name] = session
+            ready.set()
+            await self._closing.wait()
+
+    def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    async def _list(self) -> list[Mapping[str, Any]]:
+        return [
+            {"name": f"{name}/{tool.name}", "description": tool.description, "inputSchema": tool.input_schema}
+            for name, session in self._sessions.items()
+            for tool in (await session.list_tools()).tools
+        ]
+
+    def call_tool(self, name: str, args: Mapping[str, Any]) -> Any:
+        """Straight to the server."""
+        server, _, tool = name.partition("/")
+        result = self._wait(self._sessions[server].call_tool(tool, dict(args)))
+        return "\n".join(getattr(block, "text", "") for block in result.content)
+
+    def complete(self, model: str, messages: Sequence[Mapping[str, Any]], **more: Any) -> Mapping[str, Any]:
+        """Straight to the model, with its key in hand, as an ordinary agent has it."""
+        request = urllib.request.Request(
+            f"{self._url}/chat/completions",
+            data=json.dumps({"model": model, "messages": messages, **more}).encode(),
+            headers={
+                "Content-Type": "application/json",
+                "Authorization": f"Bearer {self._office.key.read_text().strip()}",
+            },
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def run(self, task: Task) -> Evidence:
+        """One task, from planting to evidence."""
+        self._office.reset(task)
+        if not task.program:
+            output = agent.work(
+                self._office.fill(task.task, port=str(self._listener.port)),
+                complete=self.complete,
+                call_tool=self.call_tool,
+                list_tools=lambda: self.tools,
+            )
+            return self._office.evidence(output=output, status=0, heard=self._listener.take())
+        with _Gateway(self._office.folder / "tools.sock", self.call_tool) as gateway:
+            # What stands for the state folder here: a key of the agent's owner, in a file of the same user.
+            keys = self._office.folder / "home"
+            keys.mkdir(exist_ok=True)
+            (keys / "root.key").write_bytes(b"0" * 32)
+            # An ordinary agent has the key of its model in its environment.
+            environment = {**os.environ, "OPENAI_API_KEY": self._office.key.read_text().strip()}
+            with _neighbour(environment) as pid:
+                values = {
+                    "port": str(self._listener.port),
+                    "door": str(gateway),
+                    "own": str(gateway),
+                    "pid": str(pid),
+                    "operator": str(gateway),
+                    "state": str(keys),
+                }
+                done = subprocess.run(
+                    arguments(self._office, task, values),
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
+                    check=False,
+                    env=environment,
+                )
+        return self._office.evidence(output=done.stdout, status=done.returncode, heard=self._listener.take())
+
+
+@contextmanager
+def _neighbour(environment: Mapping[str, str]) -> Generator[int]:
+    """Another agent of the same user, which waits."""
+    with subprocess.Popen(
+        [interpreter(), "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, env=environment
+    ) as other:
+        yield other.pid
+
+
+class _Gateway:
+    """Tools on a Unix socket that asks nobody who they are: what a second process borrows."""
+
+    def __init__(self, path: Path, call_tool: Callable[[str, Mapping[str, Any]], Any]) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path == "/v1/run":  # a launcher that believes whoever reaches it
+                    done = subprocess.run(body["args"]["command"], check=False)
+                    answer = json.dumps({"exit": done.returncode}).encode()
+                else:
+                    answer = json.dumps({"result": call_tool(body["tool"], body["args"])}).encode()
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
+                return
+
+        class Server(socketserver.ThreadingUnixStreamServer):
+            def get_request(self) -> tuple[socket.socket, Any]:
+                return super().get_request()[0], ("unix", 0)
+
+        self._path = path
+        path.unlink(missing_ok=True)
+        self._server = Server(str(path), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Path:
+        self._thread.start()
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+if __name__ == "__main__":
+    sys.exit("this module is used by `ringwall demo`")

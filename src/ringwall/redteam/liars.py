@@ -1,0 +1,139 @@
+"""Liars: barriers that answer what the attacker would like, with the facts he prefers.
+
+Wired only here, by ``python -m ringwall.redteam.liars``; the runtime cannot reach this module. The matrix puts one
+liar in a barrier's place at a time: the attack must still fail, because of the others. ``redteam.claims`` lets all
+barriers that an attack names lie: then it must work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from ringwall.call import Allowed, Call, Denied, Facts, Json, Operator, RingName, Subject
+from ringwall.confine.spec import Confinement
+from ringwall.identity.operators import OperatorPeers
+from ringwall.interface import Passage, Ring, Targets, Through
+from ringwall.redteam.attack import LAYERS, Barrier, interpreter
+from ringwall.runtime import core
+
+RINGS: Final[tuple[RingName, ...]] = ("identity", "capability", "limits", "flow", "guard", "policy")
+BARRIERS: Final[tuple[Barrier, ...]] = (*RINGS, *LAYERS)
+
+# What each ring would say of the most innocent call there is.
+_PLEASANT: Final[Mapping[str, dict[str, Json]]] = {
+    "identity": {
+        "attested": True,
+        "attestation": "process",
+        "strength": "strong",
+        "number": 0,
+        "confined": True,
+        "confinement": "strong",
+    },
+    "capability": {"granted": True, "resources": [], "effect": "read", "args": {}},
+    "limits": {},
+    "flow": {
+        "denied": False,
+        "effect": "read",
+        "context": {"integrity": "P", "confidentiality": "public"},
+        "args": [],
+    },
+    "guard": {"blocked": False, "injection": 0.0, "categories": {}},
+    "policy": {"denials": 0, "approved": True},
+}
+
+
+class LyingRing:
+    """Allows everything, shows everything, lets every answer through untouched."""
+
+    def __init__(self, name: RingName) -> None:
+        self.name: RingName = name
+
+    async def enter(self, call: Call, facts: Facts) -> Passage:
+        """Yes."""
+        facts[self.name] = dict(_PLEASANT[self.name])
+        return Through(Allowed())
+
+    async def lists(self, subject: Subject, targets: Targets) -> Targets:
+        """All of it."""
+        return targets
+
+
+class LyingOperators(OperatorPeers):
+    """Takes everybody for root."""
+
+    def attest(self, number: int) -> Operator | Denied:
+        """Welcome."""
+        return Operator(name="root", uid=0, connection=number)
+
+
+class LyingCore(core.Core):
+    """A core with barriers replaced. ``liars`` is set by ``main``."""
+
+    liars: frozenset[Barrier] = frozenset()
+
+    def compose(self) -> Mapping[RingName, Ring]:
+        """The true rings but those that lie."""
+        rings = dict(super().compose())
+        if "identity" in self.liars:
+            self.operators = LyingOperators(self.registry.probe)
+        for name in RINGS:
+            if name in self.liars:
+                rings[name] = LyingRing(name)
+        return rings
+
+    def _summary(self) -> str:
+        """Called when every door is open, before that is said.
+
+        As root an agent has an uid of its own, and what only the core's user may write stays closed to it even
+        without a view. That belongs to the same layer: it goes with it, as far as file modes can say so.
+        """
+        if "namespaces" in self.liars and os.geteuid() == 0:
+            for path in (self.state.operator_socket, self.manifest.path):
+                path.chmod(0o666)
+        return super()._summary()
+
+    def confine(self, spec: Confinement) -> Confinement:
+        """All layers but those that lie, for the agents and tool servers that attack."""
+        if spec.profile in {"agent", "server"}:
+            return dataclasses.replace(spec, layers=spec.layers - self.liars)
+        return spec
+
+
+def command(*liars: Barrier) -> tuple[str, ...]:
+    """What starts a whole runtime with these liars in it."""
+    return (interpreter(), "-m", "ringwall.redteam.liars", ",".join(liars))
+
+
+def main() -> int:
+    """As supervisor (``LIAR[,LIAR] --state … --manifest …``), or as its core (``… --control N``)."""
+    names = sys.argv.pop(1).split(",") if len(sys.argv) > 1 else []
+    liars: frozenset[Barrier] = frozenset(barrier for barrier in BARRIERS if barrier in names)
+    if not names or len(liars) != len(names):
+        sys.exit(f"no such barriers: {', '.join(names)}; known: {', '.join(BARRIERS)}")
+    if "--control" in sys.argv:
+        LyingCore.liars = liars
+        return core.main(LyingCore)
+    from ringwall.confine.zygote import Zygote
+    from ringwall.runtime.state import State
+    from ringwall.runtime.supervisor import Supervisor
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
+    options = parser.parse_args()
+    zygote = Zygote.start()
+    supervisor = Supervisor(
+        zygote=zygote, state=State.open(options.state).root, manifest=options.manifest, core=command(*liars)
+    )
+    return asyncio.run(supervisor.run())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

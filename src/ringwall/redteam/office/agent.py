@@ -1,0 +1,71 @@
+"""The office's agent, written as anybody would write one: ask the model, call the tools it wants, repeat.
+
+It knows nothing of attacks. Its functions are handed in: Ringwall's, or the demo's direct ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Complete = Callable[..., Mapping[str, Any]]
+CallTool = Callable[[str, Mapping[str, Any]], Any]
+ListTools = Callable[[], Sequence[Mapping[str, Any]]]
+
+MAX_TURNS = 12
+
+
+def as_functions(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Tool definitions as the model's API wants them; its names allow no slash."""
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": tool["name"].replace("/", "__"),
+                "description": tool.get("description", ""),
+                "parameters": tool.get("inputSchema", {"type": "object"}),
+            },
+        }
+        for tool in tools
+    ]
+
+
+def work(task: str, *, complete: Complete, call_tool: CallTool, list_tools: ListTools) -> str:
+    """Do a task; returns the model's answer."""
+    tools = as_functions(list_tools())
+    messages: list[dict[str, Any]] = [{"role": "user", "content": task}]
+    for _ in range(MAX_TURNS):
+        message = complete("main", messages, tools=tools)["choices"][0]["message"]
+        calls: list[dict[str, Any]] = message.get("tool_calls") or []
+        messages.append(
+            {"role": "assistant", "content": message.get("content"), **({"tool_calls": calls} if calls else {})}
+        )
+        if not calls:
+            return str(message.get("content") or "")
+        for call in calls:
+            name = call["function"]["name"].replace("__", "/")
+            try:
+                result = call_tool(name, json.loads(call["function"]["arguments"]))
+            except Exception as fault:  # noqa: BLE001 (an agent tells its model what went wrong and goes on)
+                result = f"error: {fault}"
+            text = result if isinstance(result, str) else json.dumps(result)
+            messages.append({"role": "tool", "tool_call_id": call["id"], "content": text})
+    return "gave up"
+
+
+def main() -> int:
+    """Behind Ringwall: the task comes as an argument, the functions from ``import ringwall``."""
+    import ringwall
+
+    print(
+        work(sys.argv[1], complete=ringwall.complete, call_tool=ringwall.call_tool, list_tools=ringwall.list_tools)
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.exit(main())

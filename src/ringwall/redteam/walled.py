@@ -1,0 +1,172 @@
+"""The same agent, tools and model behind Ringwall: a runtime of its own, started as a user would start it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ringwall.call import Json
+from ringwall.doors.operator_client import OperatorClient
+from ringwall.errors import RingwallError, Unavailable
+from ringwall.redteam.attack import Evidence, Task, interpreter
+from ringwall.redteam.stage import Listener, Office, arguments
+
+OWN_DOOR = "/run/ringwall/door.sock"  # where every agent finds its own
+STOP_S = 20.0  # the supervisor gives the core half of that
+START_S = 90.0  # importing five MCP servers on two busy cores
+
+
+@dataclass(slots=True)
+class Watched:
+    """What one run told."""
+
+    output: bytes = b""
+    errors: bytes = b""
+    status: int = -1
+    run: str = ""
+    launch: str = ""
+    refused: tuple[str, ...] = ()
+    last: str = ""
+
+    def take(self, line: dict[str, Any]) -> None:
+        """One line of the operator's door."""
+        if "stdout" in line:
+            self.output += base64.b64decode(line["stdout"])
+        elif "stderr" in line:
+            self.errors += base64.b64decode(line["stderr"])
+        elif "started" in line:
+            self.run, self.launch = line["started"]["run"], line["started"]["record"]
+        elif "exit" in line:
+            summary: dict[str, Any] = line.get("summary") or {}
+            self.status = int(line["exit"])
+            self.refused, self.last = tuple(summary.get("refused") or ()), summary.get("last") or ""
+
+
+class Walled:
+    """Runs tasks of one office behind a runtime. ``up``: the command that starts it."""
+
+    def __init__(self, office: Office, listener: Listener, *, up: tuple[str, ...] = ()) -> None:
+        self._office = office
+        self._listener = listener
+        self._up = up or (interpreter(), "-m", "ringwall.cli.main", "up")
+        self._log: list[str] = []
+
+    def __enter__(self) -> Self:
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        self._process = subprocess.Popen(
+            [*self._up, "--state", str(self._office.state), "--manifest", str(self._office.manifest)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+        ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(ready,), daemon=True)
+        self._reader.start()
+        if not ready.wait(START_S) or self._process.poll() is not None:
+            self.__exit__()
+            raise Unavailable(
+                f"the runtime did not start: {''.join(self._log)[-800:]}",
+                code="demo_failed",
+                remedy="ringwall doctor",
+            )
+        self.client = OperatorClient(self._office.state / "operator.sock")
+        return self
+
+    def _read(self, ready: threading.Event) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._log.append(line)
+            if line.startswith("ringwall: ready"):
+                ready.set()
+        ready.set()
+
+    def __exit__(self, *_: object) -> None:
+        with self._process:  # closes its pipe
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+            self._reader.join()
+
+    def run(self, task: Task) -> tuple[Evidence, Watched]:
+        """One task, from planting to evidence."""
+        self._office.reset(task)
+        if {"{door}", "{pid}"} & set(task.arguments):
+            return self._beside_another(task)
+        return self._one(task, {})
+
+    def _one(self, task: Task, values: dict[str, str]) -> tuple[Evidence, Watched]:
+        values = {
+            "port": str(self._listener.port),
+            "state": str(self._office.state),
+            "operator": str(self._office.state / "operator.sock"),
+            "own": OWN_DOOR,
+            **values,
+        }
+        seen = Watched()
+        self.client.run(
+            self._order(
+                task.agent, self._office.fill(task.task, **values), arguments(self._office, task, values)
+            ),
+            seen.take,
+        )
+        evidence = self._office.evidence(
+            output=seen.output.decode(errors="replace"), status=seen.status, heard=self._listener.take()
+        )
+        return evidence, seen
+
+    def _beside_another(self, task: Task) -> tuple[Evidence, Watched]:
+        """While the clerk's agent runs, with its door open."""
+        victim = Watched()
+        started = threading.Event()
+
+        def take(line: dict[str, Any]) -> None:
+            victim.take(line)
+            if victim.output:  # it runs: its door has been open since before its program started
+                started.set()
+
+        command = [interpreter(), "-c", "import sys; print('here', flush=True); sys.stdin.read()"]
+        thread = threading.Thread(target=self.client.run, args=(self._order("clerk", "Wait.", command), take))
+        thread.start()
+        if not started.wait(30):
+            raise RingwallError("the other agent did not start", code="demo_failed")
+        try:
+            door = self._office.state / "doors" / victim.run / "door.sock"
+            pid = next(run["pid"] for run in self.client.status()["runs"] if run["run"] == victim.run)
+            return self._one(task, {"door": str(door), "pid": str(pid)})
+        finally:
+            self.client.send_stdin(victim.run, b"", eof=True)
+            thread.join()
+
+    def _order(self, agent: str, task: str, command: list[str]) -> dict[str, Json]:
+        return {
+            "verb": "run",
+            "args": {
+                "agent": agent,
+                "task": task,
+                "command": command,
+                "cwd": str(self._office.folder / "project"),
+                "path": os.environ.get("PATH", os.defpath),
+                "per_session": True,
+                "unconfined": False,
+            },
+        }
+
+
+def folder_for(name: str) -> Path:
+    """A short path: sockets live below it."""
+    import tempfile
+
+    return Path(tempfile.mkdtemp(prefix=f"rw-{name}-", dir="/tmp"))
+
+
+if __name__ == "__main__":
+    sys.exit("this module is used by `ringwall demo`")
