@@ -1,0 +1,268 @@
+"""What the wall costs: a governed tool call that does nothing, against an echo that is only as durable.
+
+    python benchmarks/call.py [--calls N] [--json] [--save] [--folder DIR]
+
+Governed: a confined agent calls the sidecar's built-in echo, 1 KB each way, through every ring, guard on, with
+its intent durable before the effect. Rival ("base"): an echo on the same HTTP server, loop and socket type that
+appends 600 bytes and calls fdatasync in the same file system. Beside them, without a target: the same echo with
+requests that wait together sharing the append and the fdatasync, and an ordinary server of the MCP SDK behind the
+wall. The client sits in the agent and is the same for all; rounds alternate. A second, separate run with a clock
+around each part prints where the time goes.
+
+Exit code 1: the median at 1 or 16 connections is above TARGET times the base. Exit code 2: no verdict, because
+other work slowed even the base down; nothing is saved then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import results
+
+TARGET: Final = 4.0  # times the base, at the median
+GOAL: Final = 3.0
+PARTS: Final = Path(__file__).parent / "parts"
+ROUNDS: Final = 20
+WARM: Final = 100  # calls before the first round
+BUSY: Final = 1.75  # the base's median over its quietest round; on a machine left alone it is 1.1 to 1.5
+READY_S: Final = 60.0
+SENTENCE: Final = "The meeting on the quarterly report was moved to the large room on the second floor. "
+TEXT: Final = (SENTENCE * 12)[:1000]  # with its JSON around it 1 KB
+NAMES: Final = {
+    "base": "base: echo + fdatasync", "grouped": "  the same, grouped", "wall": "governed call",
+    "sdk": "  the same, MCP SDK server",
+}
+STAGES: Final = (
+    ("resolve", "attempt, parse, resolve"),
+    ("identity", "identity"),
+    ("capability", "capability"),
+    ("limits", "limits"),
+    ("flow", "flow"),
+    ("guard", "guard, arguments"),
+    ("policy", "policy"),
+    ("intent durable", "intent durable"),
+    ("effect", "effect (sidecar)"),
+    ("guard back", "guard, result"),
+    ("others back", "other rings' release"),
+    ("outcome", "outcome handed over"),
+    ("between", "wall and door between these"),
+    ("transport", "HTTP, sockets, wake-ups"),
+)
+MANIFEST: Final = """
+version = 1
+trust_domain = "bench.example"
+[tools.echo]
+builtin = "echo"
+clearance = "private"
+[tools.sdk]
+command = {sdk}
+read_only = [{parts}]
+clearance = "private"
+[tools.sdk.ops.echo]
+effect = "read"
+[tools.sdk.ops.echo.args]
+text = "param"
+[tenants.bench.roles.load.tools]
+"echo/echo" = []
+"sdk/echo" = []
+[tenants.bench.agents.load]
+role = "load"
+work = {work}
+"""
+
+
+class Stack:
+    """A runtime and the rival, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.work = folder / "work"
+        self.state = folder / "s"
+        self.manifest = folder / "config" / "ringwall.toml"
+        self.work.mkdir(mode=0o755)
+        self.manifest.parent.mkdir()
+        sdk = [sys.executable, str(PARTS / "sdk_server.py")]
+        self.manifest.write_text(MANIFEST.format(sdk=json.dumps(sdk), work=json.dumps(str(self.work)),
+                                               parts=json.dumps(str(PARTS))))
+
+    @contextlib.contextmanager
+    def runtime(self, stages: Path | None = None) -> Generator[None]:
+        """``ringwall up`` with the benchmark's core; with ``stages``, its parts are measured into that file."""
+        environment = dict(os.environ)
+        if stages is not None:
+            environment["RINGWALL_BENCH_STAGES"] = str(stages)
+        command = ("start.py", str(self.state), str(self.manifest), sys.executable, str(PARTS / "core.py"))
+        with _process(command, "ringwall: ready", environment):
+            yield
+
+    @contextlib.contextmanager
+    def rival(self) -> Generator[None]:
+        """The base, on a socket in the agent's folder: the agent has no other common place with it."""
+        with _process(("base.py", str(self.work / "base.sock"), str(self.folder / "base.log")), "ready"):
+            yield
+
+    def load(self, targets: Sequence[str], connections: Sequence[int], calls: int) -> dict[str, Any]:
+        """Run the load as a confined agent."""
+        rival, door = "/workspace/base.sock", "/run/ringwall/door.sock"
+        echo, sdk = ({"tool": f"{server}/echo", "args": {"text": TEXT}} for server in ("echo", "sdk"))
+        known = {
+            "base": {"path": rival, "route": "/", "payload": echo},
+            "grouped": {"path": rival, "route": "/grouped", "payload": echo},
+            "wall": {"path": door, "route": "/v1/tools/call", "payload": echo},
+            "sdk": {"path": door, "route": "/v1/tools/call", "payload": sdk},
+        }
+        plan = {
+            "targets": [{"name": name, **known[name]} for name in targets],
+            "connections": list(connections), "rounds": ROUNDS, "calls": max(1, calls // ROUNDS), "warm": WARM,
+        }
+        command = (
+            sys.executable, "-c", "from ringwall.cli.run import run; run()", "load", "--task", "benchmark",
+            "--state", str(self.state), "--", sys.executable, str(PARTS / "load.py"), json.dumps(plan),
+        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PARTS,
+                              stdin=subprocess.DEVNULL)
+        if done.returncode:
+            sys.exit(f"the load ended with {done.returncode}: {done.stderr[-2000:]}{done.stdout[-2000:]}")
+        return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def _process(command: Sequence[str], ready: str, environment: Mapping[str, str] | None = None) -> Generator[None]:
+    """A process that says when it is ready, until the block ends."""
+    script, *rest = command
+    process = subprocess.Popen(
+        [sys.executable, str(PARTS / script), *rest], stdout=subprocess.PIPE, text=True, env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(ready):
+                break
+        else:
+            sys.exit(f"{script} did not start")
+        yield
+    finally:
+        process.terminate()
+        process.wait(READY_S)
+
+
+def summary(found: Mapping[str, Any]) -> dict[str, Any]:
+    """p50, p99 and the p50 of the quietest round in microseconds, and calls a second, by connections and target.
+
+    Ratios to the base are of the p50 over everything, and of the quietest rounds: other work on a machine slows
+    a chain of four processes down more than one server.
+    """
+    figures: dict[str, Any] = {}
+    for key, entry in found.items():
+        name, connections = key.split()
+        times = sorted(entry["us"])
+        figures.setdefault(connections, {})[name] = {
+            "p50_us": round(statistics.median(times)),
+            "p99_us": round(times[min(len(times) - 1, len(times) * 99 // 100)]),
+            "quiet_us": round(min(entry["rounds"])),
+            "per_second": round(statistics.median(entry["per_second"])),
+        }
+    for rows in figures.values():
+        for row in rows.values():
+            row["ratio"] = round(row["p50_us"] / rows["base"]["p50_us"], 2)
+            row["quiet_ratio"] = round(row["quiet_us"] / rows["base"]["quiet_us"], 2)
+    return figures
+
+
+def split(found: Mapping[str, Any], stages: Mapping[str, list[float]]) -> dict[str, int]:
+    """Median microseconds of each part; the parts add up to the median call, but for rounding."""
+    medians = {name: statistics.median(times[WARM:]) for name, times in stages.items()}
+    back = [name for name in medians if name.endswith(" back")]
+    medians["others back"] = sum(medians[name] for name in back if name != "guard back")
+    inside = {name for name, _ in STAGES} - {"between", "transport"}
+    medians["between"] = medians["door"] - sum(medians[name] for name in inside)
+    medians["transport"] = statistics.median(found["wall 1"]["us"]) - medians["door"]
+    return {name: round(medians[name]) for name, _ in STAGES}
+
+
+def report(figures: Mapping[str, Any], parts: Mapping[str, int], where: str) -> None:
+    """For people."""
+    print(f"A governed tool call, 1 KB each way; {where}")
+    for connections, rows in figures.items():
+        print(f"\n{connections} connection{'s' if connections != '1' else ''}")
+        print(f"  {'':<26}{'p50 µs':>8}{'p99 µs':>8}{'calls/s':>8}{'ratio':>7}{'quiet µs':>10}{'ratio':>7}")
+        for name, row in rows.items():
+            print(f"  {NAMES[name]:<26}{row['p50_us']:>8}{row['p99_us']:>8}{row['per_second']:>8}"
+                  f"{row['ratio']:>7.2f}{row['quiet_us']:>10}{row['quiet_ratio']:>7.2f}")
+    print("\nWhere the time goes (1 connection, a run of its own, median µs)")
+    for name, label in STAGES:
+        print(f"  {label:<28}{parts[name]:>9}")
+    print(f"  {'in all':<28}{sum(parts.values()):>9}")
+    print()
+    if busy(figures):
+        print("no verdict: the machine was busy with other work")
+        return
+    for connections, rows in figures.items():
+        print(f"{connections:>2}: {verdict(rows['wall']['ratio'])}")
+
+
+def busy(figures: Mapping[str, Any]) -> bool:
+    """Whether other work disturbed the measurement too much for a verdict."""
+    return any(rows["base"]["p50_us"] > BUSY * rows["base"]["quiet_us"] for rows in figures.values())
+
+
+def verdict(ratio: float) -> str:
+    """In words."""
+    if ratio > TARGET:
+        return f"{ratio:.2f} times the base: OVER the target of {TARGET:g}"
+    return f"{ratio:.2f} times the base: within the target of {TARGET:g}" + (
+        f", goal {GOAL:g} reached" if ratio <= GOAL else f", goal {GOAL:g} not reached"
+    )
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="What the wall costs, against an echo that is only as durable.")
+    parser.add_argument("--calls", type=int, default=2000, help="measured calls of each kind (2000)")
+    parser.add_argument("--json", action="store_true", help="print figures as JSON")
+    parser.add_argument("--save", action="store_true", help="put the figures into benchmarks/results.json")
+    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a real disk (/var/tmp)")  # noqa: S108
+    return parser
+
+
+def main() -> int:
+    options = arguments().parse_args()
+    if results.file_system(options.folder) in {"tmpfs", "ramfs"}:
+        sys.exit(f"{options.folder} is in memory, where fdatasync costs nothing; name a folder with --folder")
+    folder = Path(tempfile.mkdtemp(prefix="rwb", dir=options.folder))
+    folder.chmod(0o711)
+    try:
+        stack = Stack(folder)
+        with stack.rival(), stack.runtime():
+            figures = summary(stack.load(("base", "grouped", "wall", "sdk"), (1, 16), options.calls))
+        measured = folder / "stages.json"
+        with stack.runtime(measured):
+            found = stack.load(("wall",), (1,), options.calls)
+        parts = split(found, json.loads(measured.read_text()))
+    finally:
+        shutil.rmtree(folder)
+    disturbed = busy(figures)
+    if options.save and not disturbed:
+        results.save("call", {"connections": figures, "stages_us": parts}, folder=options.folder)
+    if options.json:
+        print(json.dumps({"connections": figures, "stages_us": parts}))
+    else:
+        report(figures, parts, results.machine(options.folder))
+    if disturbed:
+        return 2
+    return 1 if any(rows["wall"]["ratio"] > TARGET for rows in figures.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
