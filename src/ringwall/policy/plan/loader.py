@@ -57,11 +57,6 @@ class Plan:
         except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
             raise broken("it is too large or nests too deep for this Python") from error
 
-    @property
-    def entry_points(self) -> tuple[str, ...]:
-        """The names of the entry points."""
-        return tuple(self._entries)
-
     def evaluate(self, entry_point: str, document: Value, data: Value, *, max_steps: int = MAX_STEPS,
                  now_ns: int | None = None) -> list[Value]:
         """The results of an entry point, each an object of bindings; empty: undefined.
