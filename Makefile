@@ -41,4 +41,4 @@ full: dev lint ## Everything: lint, tests with many examples, the ablation matri
 	@$(BIN)/python scripts/gen_docs.py --check
 	@HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -q --durations=15
 	@$(BIN)/ringwall redteam --matrix --claims
-	@for benchmark in benchmarks/[a-z]*.py; do $(BIN)/python "$$benchmark"; done
+	@scripts/benchmarks.sh

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Runs every benchmark, one after the other, and stores the figures in benchmarks/results.json.
+# Goes on after one that missed its bound or found the machine busy; the exit code says that one did.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+failed=()
+for benchmark in benchmarks/[a-z]*.py; do
+  [ "$benchmark" = benchmarks/results.py ] && continue
+  echo "== $benchmark"
+  .venv/bin/python "$benchmark" --save || failed+=("$benchmark ($?)")
+done
+.venv/bin/python scripts/gen_docs.py
+if [ ${#failed[@]} -gt 0 ]; then
+  echo "benchmarks over their bound or without a verdict: ${failed[*]}" >&2
+  exit 1
+fi
