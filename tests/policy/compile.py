@@ -25,13 +25,18 @@ def the_opa() -> str:
 
 def compiled(rego: str, folder: Path) -> Plan:
     """Compile ``data.t.p`` of one module with the real opa."""
+    return Plan(compiled_bytes(rego, folder))
+
+
+def compiled_bytes(rego: str, folder: Path) -> bytes:
+    """The plan of ``data.t.p`` of one module."""
     (folder / "t.rego").write_text(f"package t\n\n{rego}\n")
     subprocess.run([the_opa(), "build", "-t", "plan", "-e", "t/p", "-o", "out.tgz", "t.rego"], cwd=folder,
                    check=True, capture_output=True)
     with tarfile.open(folder / "out.tgz") as archive:
         member = archive.extractfile("/plan.json")
         assert member is not None
-        return Plan(member.read())
+        return member.read()
 
 
 def statement(kind: str, **fields: Any) -> Any:

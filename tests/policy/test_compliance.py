@@ -19,8 +19,14 @@ from ringwall.policy.builtins.text import to_json
 from ringwall.policy.plan.loader import Plan
 from ringwall.policy.plan.values import U
 
-WANTED_SHARE = 0.97  # of the cases whose built-ins we have
-WANTED_PASSES = 1_768  # of 2,067: what stands now; it only goes up
+WANTED_PASSES = 1_900  # of 2,067: what stands now; it only goes up
+# All that is neither passed nor refused at load for a built-in, with what becomes of it. None of it is a decision
+# that differs from OPA's.
+KNOWN = {
+    "strings/sprintf: float too big112": "not loaded",  # 2e308 is a constant of the policy, and no double
+    "aggregates/count with invalid utf-8 chars (0xFFFD)1150": "error",  # a string that is no Unicode is an error
+    "reachable_paths/cycle_1022_3463": "wrong",  # wanted by an older OPA; 1.21.3 gives our answer
+}
 CASES = 2_067
 STEPS = 300_000
 
@@ -48,15 +54,16 @@ def plain(value: Any, *, ordered: bool) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def judge(case: Any) -> str:
+def judge(case: Any, **how: Any) -> str:
     """What became of one case: passed, refused at load, or how it failed."""
     declared = {item["name"] for item in case["plan"]["static"].get("builtin_funcs") or []}
     try:
-        plan = Plan(json.dumps(case["plan"]).encode(), strict=bool(case.get("strict_error")))
+        plan = Plan(json.dumps(case["plan"]).encode(), strict=bool(case.get("strict_error")), **how)
     except PolicyError as error:
         if declared <= set(BUILTINS):
             return "not loaded"
-        return "refused" if error.code == "unsupported_builtin" else "refused for another reason"
+        named = {name for name in declared - set(BUILTINS) if f"built-in {name} is not supported" in error.cause}
+        return "refused" if error.code == "unsupported_builtin" and named else "refused for another reason"
     if not declared <= set(BUILTINS):
         return "loaded without its built-ins"
     document = terms.parse(case["input_term"]) if "input_term" in case else case.get("input", U)
@@ -74,11 +81,11 @@ def judge(case: Any) -> str:
 
 
 @pytest.mark.needs_data
-def test_the_executor_passes_the_cases_it_has_the_builtins_for_and_refuses_the_rest_at_load() -> None:
-    outcomes = {case["note"] + str(index): judge(case) for index, case in enumerate(cases())}
+@pytest.mark.parametrize("how", [{}, {"indexed": 1}, {"indexed": 1 << 40}, {"traced": True}])
+def test_every_case_passes_or_is_refused_at_load_by_the_name_of_a_builtin(how: dict[str, Any]) -> None:
+    outcomes = {case["note"] + str(index): judge(case, **how) for index, case in enumerate(cases())}
     count = Counter(outcomes.values())
     failed = {note: outcome for note, outcome in outcomes.items() if outcome not in ("passed", "refused")}
     assert len(outcomes) == CASES
-    assert count["refused for another reason"] == count["loaded without its built-ins"] == 0, failed
-    assert count["passed"] >= WANTED_SHARE * (CASES - count["refused"]), failed
-    assert count["passed"] >= WANTED_PASSES, (count, failed)
+    assert failed == KNOWN
+    assert count["passed"] >= WANTED_PASSES, count

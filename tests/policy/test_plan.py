@@ -220,7 +220,7 @@ def test_a_changed_plan_gives_a_policy_error_or_a_decision_never_another_excepti
         if isinstance(holder, dict) or (isinstance(holder, list) and key < len(holder)):
             holder[key] = draw.draw(NASTY)
     try:
-        EmbeddedPolicy(json.dumps(tree).encode(), data(), max_steps=20_000).decide(CALL, document())
+        EmbeddedPolicy(json.dumps(tree).encode(), data(), max_steps=20_000).evaluate(CALL, document())
     except PolicyError:
         pass
 
@@ -239,7 +239,7 @@ def test_any_input_document_gives_a_refusal(value: Any) -> None:
     policy = EmbeddedPolicy.default(data())
     for asked in (value, {**document(), "call": value}, {**document(), "subject": value}):
         try:
-            assert policy.decide(CALL, asked)["allow"] is False
+            assert policy.evaluate(CALL, asked)["allow"] is False
         except PolicyError:
             pass
 
@@ -249,7 +249,7 @@ def test_values_that_are_no_json_are_an_error() -> None:
     for alien in (object(), (1, 2), b"x", float("nan")):
         made = document(args={"path": "/srv/team-1/a", "limit": alien})
         try:
-            assert policy.decide(CALL, made)["allow"] is False
+            assert policy.evaluate(CALL, made)["allow"] is False
         except PolicyError:
             pass
     deep: Any = []
@@ -259,7 +259,7 @@ def test_values_that_are_no_json_are_an_error() -> None:
     for place in (made["call"]["resources"][0], made["call"]["args"], made["facts"]["identity"]):
         place |= {"key": deep, "limit": deep, "attested": deep}
         try:
-            assert policy.decide(CALL, made)["allow"] is False
+            assert policy.evaluate(CALL, made)["allow"] is False
         except PolicyError:
             pass
 
@@ -276,32 +276,32 @@ def test_a_plan_from_elsewhere_is_refused(change: dict[str, Any], code: str) -> 
 
 def test_an_unknown_entry_point_and_an_undefined_result_are_errors() -> None:
     with pytest.raises(PolicyError) as caught:
-        EmbeddedPolicy.default(data()).decide("ringwall/decide/nothing", document())
+        EmbeddedPolicy.default(data()).evaluate("ringwall/decide/nothing", document())
     assert caught.value.code == "unknown_entry_point"
     tree = copy.deepcopy(SHIPPED_TREE)
     tree["plan"]["plans"]["plans"][0]["blocks"] = []
     point = tree["plan"]["plans"]["plans"][0]["name"]
     with pytest.raises(PolicyError) as caught:
-        EmbeddedPolicy(json.dumps(tree).encode(), data()).decide(point, document())
+        EmbeddedPolicy(json.dumps(tree).encode(), data()).evaluate(point, document())
     assert caught.value.code == "undefined_decision"
 
 
 def test_a_decision_changes_neither_its_input_nor_its_data() -> None:
     base, asked = data(), document()
     before = copy.deepcopy((base, asked))
-    EmbeddedPolicy.default(base).decide(CALL, asked)
+    EmbeddedPolicy.default(base).evaluate(CALL, asked)
     assert (base, asked) == before
 
 
 def test_threads_share_one_policy() -> None:
     policy = EmbeddedPolicy.default(data())
     asked = [document(), document(args={"paths": []}), document(facts={})]
-    wanted = [policy.decide(CALL, one)["allow"] for one in asked]
+    wanted = [policy.evaluate(CALL, one)["allow"] for one in asked]
     wrong: list[Any] = []
 
     def work() -> None:
         wrong.extend(turn for turn in range(60)
-                     if policy.decide(CALL, asked[turn % 3])["allow"] != wanted[turn % 3])
+                     if policy.evaluate(CALL, asked[turn % 3])["allow"] != wanted[turn % 3])
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -13,7 +13,7 @@ from typing import Any, Final
 from ringwall.policy.builtins.numbers import plus, times
 from ringwall.policy.builtins.table import Builtin, BuiltinError, a_set, array, elements, integer, number, wrong
 from ringwall.policy.plan.limits import MAX_NUMBER_TEXT
-from ringwall.policy.plan.ops import Context, dot
+from ringwall.policy.plan.ops import BOXES, Context, dot, weigh
 from ringwall.policy.plan.values import U, Value, equal, freeze, is_set, ordered, set_of, sort, type_name
 
 
@@ -52,10 +52,14 @@ def smallest(value: Value) -> Value:
     return items[0] if items else U
 
 
-def member(item: Value, collection: Value) -> bool:
+def member(context: Context, item: Value, collection: Value) -> bool:
     """``item in collection``."""
+    if type(item) in BOXES:
+        weigh(context, item)
     if is_set(collection):
         return freeze(item) in collection
+    if type(collection) in BOXES:
+        weigh(context, collection)
     if type(collection) is list:
         return any(equal(item, other) for other in collection)
     return type(collection) is dict and any(equal(item, other) for other in collection.values())
@@ -166,21 +170,24 @@ def _children(item: Value) -> list[tuple[Value, Value]]:
 
 
 COLLECTIONS: Final[Mapping[str, Builtin]] = MappingProxyType({
-    "count": Builtin(count, 1), "sum": Builtin(total, 1), "product": Builtin(product, 1),
-    "max": Builtin(largest, 1), "min": Builtin(smallest, 1), "sort": Builtin(lambda v: sort(elements(v)), 1),
+    "count": Builtin(count, 1, small=True), "sum": Builtin(total, 1), "product": Builtin(product, 1),
+    "max": Builtin(largest, 1, deep=True), "min": Builtin(smallest, 1, deep=True),
+    "sort": Builtin(lambda v: sort(elements(v)), 1, deep=True),
     "all": Builtin(everything, 1), "any": Builtin(anything, 1),
-    "internal.member_2": Builtin(member, 2), "internal.member_3": Builtin(member_with_key, 3),
+    "internal.member_2": Builtin(member, 2, context=True, small=True),
+    "internal.member_3": Builtin(member_with_key, 3, deep=True, small=True),
     "array.concat": Builtin(concat, 2), "array.flatten": Builtin(flatten, 1), "array.slice": Builtin(part, 3),
     "array.reverse": Builtin(lambda a: array(a)[::-1], 1),
     "and": Builtin(lambda a, b: a_set(a, 1) & a_set(b, 2), 2),
     "or": Builtin(lambda a, b: a_set(a, 1) | a_set(b, 2), 2),
     "union": Builtin(union, 1), "intersection": Builtin(intersection, 1),
     "to_number": Builtin(to_number, 1), "cast_array": Builtin(elements, 1),
-    "cast_set": Builtin(lambda v: set_of(elements(v)), 1), "cast_string": Builtin(_cast(str), 1),
+    "cast_set": Builtin(lambda v: set_of(elements(v)), 1, deep=True), "cast_string": Builtin(_cast(str), 1),
     "cast_boolean": Builtin(_cast(bool), 1), "cast_null": Builtin(_cast(type(None)), 1),
     "cast_object": Builtin(_cast(dict), 1),
-    "is_null": Builtin(_is(type(None)), 1), "is_boolean": Builtin(_is(bool), 1),
-    "is_number": Builtin(_is(int, float), 1), "is_string": Builtin(_is(str), 1), "is_array": Builtin(_is(list), 1),
-    "is_object": Builtin(_is(dict), 1), "is_set": Builtin(_is(set, frozenset), 1),
+    "is_null": Builtin(_is(type(None)), 1, small=True), "is_boolean": Builtin(_is(bool), 1, small=True),
+    "is_number": Builtin(_is(int, float), 1, small=True), "is_string": Builtin(_is(str), 1, small=True),
+    "is_array": Builtin(_is(list), 1, small=True),
+    "is_object": Builtin(_is(dict), 1, small=True), "is_set": Builtin(_is(set, frozenset), 1, small=True),
     "type_name": Builtin(type_name, 1), "walk": Builtin(walk, 1, context=True),
 })

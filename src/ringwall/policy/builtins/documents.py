@@ -242,7 +242,9 @@ def _adder(new: Value) -> Edit:
 
 
 DOCUMENTS: Final[Mapping[str, Builtin]] = MappingProxyType({
-    "json.marshal": Builtin(marshal, 1), "json.marshal_with_options": Builtin(marshal_with, 2),
+    "json.marshal": Builtin(marshal, 1, deep=True),
+    "json.marshal_with_options": Builtin(marshal_with, 2, deep=True),
     "json.unmarshal": Builtin(parse, 1), "json.is_valid": Builtin(parses, 1),
-    "json.remove": Builtin(remove, 2), "json.filter": Builtin(keep, 2), "json.patch": Builtin(patch, 2),
+    "json.remove": Builtin(remove, 2, deep=True), "json.filter": Builtin(keep, 2, deep=True),
+    "json.patch": Builtin(patch, 2, deep=True),
 })

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote_plus
 
+from ringwall.errors import PolicyError
 from ringwall.policy.builtins.table import Builtin, BuiltinError, bounded, obj, string, strings
 from ringwall.policy.plan.values import Value, is_set, ordered
 
@@ -30,11 +31,15 @@ def raw(value: Value, position: int = 1) -> bytes:
 
 
 def text(made: bytes) -> str:
-    """Bytes as a string; Go strings may hold any bytes, ours may not."""
+    """Bytes as a string. Raises PolicyError for what is no UTF-8.
+
+    Go's strings may hold any bytes, ours may not. So this ends the decision, also where a failing built-in is
+    only undefined: an answer that OPA does not give would be worse than none.
+    """
     try:
         return made.decode()
     except UnicodeDecodeError as error:
-        raise BuiltinError("the decoded bytes are no UTF-8") from error
+        raise PolicyError("a policy decoded bytes that are no UTF-8", code="policy_failed") from error
 
 
 def decode_base64(value: str) -> bytes:

@@ -194,6 +194,10 @@ def _test(holds: Callable[[int], bool]) -> Callable[[Any, Any], bool]:
     return lambda a, b: holds(compare(a, b))
 
 
+def _compared(function: Callable[[Value, Value], bool]) -> Builtin:
+    return Builtin(function, 2, deep=True, small=True)
+
+
 NUMBERS: Final[Mapping[str, Builtin]] = MappingProxyType({
     "plus": Builtin(plus, 2), "minus": Builtin(minus, 2), "mul": Builtin(times, 2), "div": Builtin(divide, 2),
     "rem": Builtin(remainder, 2), "abs": Builtin(absolute, 1), "round": Builtin(half_away, 1),
@@ -202,7 +206,7 @@ NUMBERS: Final[Mapping[str, Builtin]] = MappingProxyType({
     "bits.xor": Builtin(_bits(lambda x, y: x ^ y), 2), "bits.negate": Builtin(lambda a: ~integer(a), 1),
     "bits.lsh": Builtin(shift_left, 2), "bits.rsh": Builtin(shift_right, 2),
     "numbers.range": Builtin(span, 2, context=True), "numbers.range_step": Builtin(span_by, 3, context=True),
-    "equal": Builtin(equal, 2), "neq": Builtin(lambda a, b: not equal(a, b), 2),
-    "lt": Builtin(_test(lambda c: c < 0), 2), "lte": Builtin(_test(lambda c: c <= 0), 2),
-    "gt": Builtin(_test(lambda c: c > 0), 2), "gte": Builtin(_test(lambda c: c >= 0), 2),
+    "equal": _compared(equal), "neq": _compared(lambda a, b: not equal(a, b)),
+    "lt": _compared(_test(lambda c: c < 0)), "lte": _compared(_test(lambda c: c <= 0)),
+    "gt": _compared(_test(lambda c: c > 0)), "gte": _compared(_test(lambda c: c >= 0)),
 })

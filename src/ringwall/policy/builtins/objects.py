@@ -159,9 +159,11 @@ def _paths(
 
 
 OBJECTS: Final[Mapping[str, Builtin]] = MappingProxyType({
-    "object.get": Builtin(get, 3), "object.keys": Builtin(keys, 1), "object.remove": Builtin(remove, 2),
-    "object.filter": Builtin(keep, 2), "object.union": Builtin(union, 2), "object.union_n": Builtin(union_all, 1),
-    "object.subset": Builtin(subset, 2, context=True),
+    "object.get": Builtin(get, 3), "object.keys": Builtin(keys, 1),
+    "object.remove": Builtin(remove, 2, deep=True),
+    "object.filter": Builtin(keep, 2, deep=True),
+    "object.union": Builtin(union, 2, deep=True), "object.union_n": Builtin(union_all, 1, deep=True),
+    "object.subset": Builtin(subset, 2, context=True, deep=True),
     "graph.reachable": Builtin(reachable, 2, context=True),
     "graph.reachable_paths": Builtin(reachable_paths, 2, context=True),
 })

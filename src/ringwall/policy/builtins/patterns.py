@@ -12,8 +12,10 @@ from typing import Any, Final, cast
 
 import re2
 
+from ringwall.policy.builtins.intersections import globs_match
 from ringwall.policy.builtins.table import Builtin, BuiltinError, array, bounded, integer, string
 from ringwall.policy.plan.limits import MAX_REGEX_BYTES, MAX_TEXT
+from ringwall.policy.plan.ops import Context
 from ringwall.policy.plan.values import Value
 
 _re2: Any = re2  # google-re2 ships no types; it keeps the last 128 compiled patterns itself
@@ -221,10 +223,27 @@ def _two(function: Callable[[str, str], Value]) -> Callable[[Value, Value], Valu
     return lambda a, b: function(string(a, 1), string(b, 2))
 
 
+_CALL: Final = 10  # steps of one use of a pattern: 3 us, and more by the size of the text
+_COMPILED: Final = 1000  # steps of a pattern's first use in a decision: up to 3 ms at MAX_REGEX_BYTES
+
+
+def _metered(function: Callable[..., Value], arity: int, pattern_at: int = 0) -> Builtin:
+    """A built-in that compiles its operand number ``pattern_at``."""
+    def call(context: Context, *arguments: Value) -> Value:
+        pattern = arguments[pattern_at]
+        if type(pattern) is str and (function, pattern) not in context.scratch:
+            context.scratch[function, pattern] = True
+            context.charge(_COMPILED)
+        context.charge(_CALL)
+        return function(*arguments)
+    return Builtin(call, arity, context=True)
+
+
 PATTERNS: Final[Mapping[str, Builtin]] = MappingProxyType({
-    "regex.match": Builtin(_two(_searched), 2), "regex.is_valid": Builtin(is_valid, 1),
-    "regex.find_n": Builtin(find, 3), "regex.find_all_string_submatch_n": Builtin(find_groups, 3),
-    "regex.split": Builtin(split, 2), "regex.replace": Builtin(replace, 3),
-    "regex.template_match": Builtin(template_match, 4),
-    "glob.match": Builtin(glob_match, 3), "glob.quote_meta": Builtin(quote_meta, 1),
+    "regex.match": _metered(_two(_searched), 2), "regex.is_valid": _metered(is_valid, 1),
+    "regex.find_n": _metered(find, 3), "regex.find_all_string_submatch_n": _metered(find_groups, 3),
+    "regex.split": _metered(split, 2), "regex.replace": _metered(replace, 3, 1),
+    "regex.template_match": _metered(template_match, 4),
+    "regex.globs_match": Builtin(lambda c, a, b: globs_match(c, string(a, 1), string(b, 2)), 2, context=True),
+    "glob.match": _metered(glob_match, 3), "glob.quote_meta": Builtin(quote_meta, 1),
 })

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from ringwall.policy.builtins.cases import lower, upper
 from ringwall.policy.builtins.table import (
     Builtin,
     BuiltinError,
@@ -154,10 +155,11 @@ _SPACE: Final = ("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000"  # Un
 STRINGS: Final[Mapping[str, Builtin]] = MappingProxyType({
     "concat": Builtin(joined, 2), "format_int": Builtin(format_int, 2),
     "indexof": Builtin(_two(index_of), 2), "indexof_n": Builtin(_two(index_of_all), 2),
-    "substring": Builtin(substring, 3), "contains": Builtin(_two(lambda s, t: t in s), 2),
+    "substring": Builtin(substring, 3), "contains": Builtin(_two(lambda s, t: t in s), 2, small=True),
     "strings.count": Builtin(_two(lambda s, t: s.count(t)), 2),
-    "startswith": Builtin(_two(str.startswith), 2), "endswith": Builtin(_two(str.endswith), 2),
-    "lower": Builtin(lambda s: string(s).lower(), 1), "upper": Builtin(lambda s: string(s).upper(), 1),
+    "startswith": Builtin(_two(str.startswith), 2, small=True),
+    "endswith": Builtin(_two(str.endswith), 2, small=True),
+    "lower": Builtin(lambda s: lower(string(s)), 1), "upper": Builtin(lambda s: upper(string(s)), 1),
     "split": Builtin(_two(split), 2), "strings.split_n": Builtin(split_some, 3),
     "replace": Builtin(replace, 3), "strings.replace_n": Builtin(replace_all, 2),
     "trim": Builtin(_two(lambda s, cut: s.strip(cut) if cut else s), 2),
@@ -165,8 +167,8 @@ STRINGS: Final[Mapping[str, Builtin]] = MappingProxyType({
     "trim_right": Builtin(_two(lambda s, cut: s.rstrip(cut) if cut else s), 2),
     "trim_prefix": Builtin(_two(str.removeprefix), 2), "trim_suffix": Builtin(_two(str.removesuffix), 2),
     "trim_space": Builtin(lambda s: string(s).strip(_SPACE), 1),
-    "sprintf": Builtin(lambda s, a: sprintf(string(s, 1), array(a, 2)), 2),
+    "sprintf": Builtin(lambda s, a: sprintf(string(s, 1), array(a, 2)), 2, deep=True),
     "strings.reverse": Builtin(lambda s: string(s)[::-1], 1),
     "strings.any_prefix_match": Builtin(any_prefix, 2), "strings.any_suffix_match": Builtin(any_suffix, 2),
-    "internal.template_string": Builtin(interpolated, 1),
+    "internal.template_string": Builtin(interpolated, 1, deep=True),
 })

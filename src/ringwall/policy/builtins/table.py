@@ -20,11 +20,13 @@ class BuiltinError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Builtin:
-    """A built-in of OPA: the Python function, its arity, and whether it takes the decision's context first."""
+    """A built-in of OPA: the Python function, its arity, and what it costs and takes."""
 
     function: Callable[..., Value]
     arity: int
-    context: bool = False
+    context: bool = False  # it takes the decision's context first
+    deep: bool = False  # it looks at everything inside of its operands
+    small: bool = False  # it gives a boolean or a small number
 
 
 def lenient(function: Callable[..., Value]) -> Callable[..., Value]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from ringwall import regex
+from ringwall.policy.builtins import layouts
 from ringwall.policy.builtins.table import Builtin, BuiltinError, integer, number, string
 from ringwall.policy.plan.ops import Context
 from ringwall.policy.plan.values import Value
@@ -144,9 +145,24 @@ def _piece(digits: str, unit: int) -> int:
     return int(main or 0) * unit + (int(fraction) * unit // 10 ** len(fraction) if fraction else 0)
 
 
+def formatted(value: Value) -> str:
+    """A time as text: ``ns``, or ``[ns, zone]``, or ``[ns, zone, layout]``."""
+    layout = string(value[2]) if type(value) is list and len(value) > 2 else ""
+    at = _moment(value)
+    ns: Value = value[0] if type(value) is list else value
+    return layouts.shown(at, int(ns) % _SECOND, layout)
+
+
+def parse_layout(layout: Value, value: Value) -> int:
+    """Nanoseconds since the epoch of a time in a layout."""
+    at, nanoseconds = layouts.parsed(string(value, 2), string(layout, 1))
+    return _range(_ns(at) + nanoseconds)
+
+
 TIMES: Final[Mapping[str, Builtin]] = MappingProxyType({
     "time.now_ns": Builtin(now, 0, context=True), "time.date": Builtin(date, 1), "time.clock": Builtin(clock, 1),
     "time.weekday": Builtin(lambda v: _DAYS[_moment(v).weekday()], 1), "time.add_date": Builtin(add_date, 4),
     "time.diff": Builtin(difference, 2), "time.parse_rfc3339_ns": Builtin(parse_rfc3339, 1),
+    "time.format": Builtin(formatted, 1), "time.parse_ns": Builtin(parse_layout, 2),
     "time.parse_duration_ns": Builtin(parse_duration, 1),
 })

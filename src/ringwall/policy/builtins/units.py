@@ -1,4 +1,4 @@
-"""Amounts with units, semantic versions, UUIDs."""
+"""Amounts with units, semantic versions, UUIDs, random numbers."""
 
 # Rego values are dynamic: a type() narrows Any to a container of unknown elements, which strict mode counts
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Mapping
 from fractions import Fraction
@@ -13,7 +14,8 @@ from types import MappingProxyType
 from typing import Final
 
 from ringwall.policy.builtins.numbers import whole
-from ringwall.policy.builtins.table import Builtin, BuiltinError, string
+from ringwall.policy.builtins.table import Builtin, BuiltinError, integer, string
+from ringwall.policy.plan.ops import Context
 from ringwall.policy.plan.values import U, Value
 
 _MAX_AMOUNT: Final = 64  # characters of the number in front of a unit
@@ -157,8 +159,22 @@ def parse_uuid(value: Value) -> Value:
     return parts
 
 
+def random_uuid(context: Context, key: Value) -> str:
+    """A random UUID: one and the same for a key in one decision."""
+    wanted = ("uuid.rfc4122", string(key))
+    return context.scratch.setdefault(wanted, str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
+
+
+def random_below(context: Context, key: Value, most: Value) -> int:
+    """A random number below ``most``: one and the same for a key in one decision."""
+    limit = abs(integer(most, 2))
+    wanted = ("rand.intn", string(key), limit)
+    return context.scratch.setdefault(wanted, secrets.randbelow(limit) if limit else 0)
+
+
 UNITS: Final[Mapping[str, Builtin]] = MappingProxyType({
     "units.parse": Builtin(parse_units, 1), "units.parse_bytes": Builtin(parse_bytes, 1),
     "semver.compare": Builtin(compare_versions, 2), "semver.is_valid": Builtin(is_version, 1),
-    "uuid.parse": Builtin(parse_uuid, 1),
+    "uuid.parse": Builtin(parse_uuid, 1), "uuid.rfc4122": Builtin(random_uuid, 1, context=True),
+    "rand.intn": Builtin(random_below, 2, context=True),
 })
