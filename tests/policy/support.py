@@ -15,6 +15,7 @@ from ringwall.manifest.types import (
     Model,
     Operation,
     Role,
+    SvidGrant,
     Tenant,
     ToolServer,
 )
@@ -46,7 +47,8 @@ def manifest() -> Manifest:
     bank = ToolServer(name="bank", command=("bank",), ops={
         "pay": Operation(effect="pay", args={"to": ArgumentRole(role="target", kind="id"), "amount": amount}),
     })
-    role = Role(name="analyst", models=("main",), tools={
+    svid = SvidGrant(x509=True, audiences=("billing.example",))
+    role = Role(name="analyst", models=("main",), svid=svid, tools={
         "docs/read": Grant(tool="docs/read", resources=("path:/srv/team-1/", "path:/srv/one.txt"),
                            max={"limit": 200}),
         "docs/search": Grant(tool="docs/search"),

@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.policy.compile import the_opa
-from tests.policy.support import CALL, LIST, codes, data, document, operator, resource, subject
+from tests.policy.support import (
+    CALL,
+    LIST,
+    codes,
+    data,
+    document,
+    fake_pattern,
+    manifest,
+    operator,
+    resource,
+    subject,
+)
 
 from ringwall.errors import PolicyError
+from ringwall.manifest.types import NamedOperator, Operators
 from ringwall.policy.build import SOURCES
+from ringwall.policy.data import policy_data
 from ringwall.policy.embedded import EmbeddedPolicy
 
 POLICY = EmbeddedPolicy.default(data())
 
 
 def decide(**changes: Any) -> Any:
-    return POLICY.decide(CALL, document(**changes))
+    return POLICY.evaluate(CALL, document(**changes))
 
 
 PAY = {"target": "bank/pay", "args": {"to": "alice", "amount": 5},
        "resources": [resource("alice", type="id", argument="to")]}
+
+X509 = {"kind": "secret", "target": "svid/x509", "args": {}, "resources": []}
+JWT = {"kind": "secret", "target": "svid/jwt", "args": {"audience": ["billing.example"]}, "resources": []}
 
 
 GIVEN: list[dict[str, Any]] = [
@@ -38,8 +55,11 @@ GIVEN: list[dict[str, Any]] = [
     {"kind": "model", "target": "main", "args": {"messages": []}, "resources": []},
     {"subject": subject("tom", number=7)},
     {"subject": operator(), "kind": "operate", "target": "run", "args": {"agent": "ana"}, "resources": []},
-    {"subject": operator(), "kind": "operate", "target": "audit", "args": {}, "resources": []},
+    {"subject": operator(), "kind": "operate", "target": "freeze", "args": {}, "resources": []},
     {"facts": {"identity": {"attested": True}}},
+    JWT,
+    X509,
+    {**JWT, "args": {"audience": ["billing.example"], "spiffe_id": subject()["id"]}},
 ]
 
 
@@ -97,7 +117,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"kind": "model", "target": "docs/read"}, "not_granted"),
     ({"kind": "model", "target": "other"}, "not_granted"),
     ({"kind": "model", "target": "main", "subject": subject("gus", role="guest")}, "not_granted"),
-    ({"kind": "secret"}, "not_permitted"),
+    ({"kind": "secret"}, "not_granted"),
+    ({**JWT, "target": "svid/x509"}, "not_granted"),
+    ({**JWT, "target": "svid/wit"}, "not_granted"),
+    ({**JWT, "args": {"audience": ["billing.example", "other.example"]}}, "not_granted"),
+    ({**JWT, "args": {"audience": []}}, "not_granted"),
+    ({**JWT, "args": {"audience": "billing.example"}}, "not_granted"),
+    ({**JWT, "args": {"audience": [1]}}, "not_granted"),
+    ({**JWT, "args": {"audience": ["billing.example"], "spiffe_id": "spiffe://x"}}, "not_granted"),
+    ({**JWT, "kind": "tool"}, "not_granted"),
+    ({**JWT, "subject": subject("gus", role="guest")}, "not_granted"),
+    ({**JWT, "resources": [resource("/a")]}, "not_granted"),
+    ({**X509, "subject": subject("gus", role="guest")}, "not_granted"),
+    ({**X509, "args": {"audience": ["billing.example"]}}, "not_granted"),
     ({"kind": "message"}, "not_permitted"),
     ({"kind": "code"}, "not_permitted"),
     ({"kind": None}, "not_permitted"),
@@ -156,7 +188,7 @@ def test_facts_that_say_yes_do_not_give_anything() -> None:
 
 
 def test_an_empty_input_is_refused_with_reasons() -> None:
-    found = POLICY.decide(CALL, {})
+    found = POLICY.evaluate(CALL, {})
     assert found["allow"] is False and codes(found) >= {"unknown_agent", "not_attested", "not_permitted"}
 
 
@@ -204,7 +236,24 @@ def test_every_broken_rule_is_named() -> None:
 def test_a_listing_shows_what_was_given_and_no_more(who: Any, shown: list[str]) -> None:
     asked = {"subject": who, "targets": ["docs/read", "docs/search", "docs/delete", "bank/pay", "main", 3, None],
              "time": {"now": 1.0}}
-    assert POLICY.decide(LIST, asked) == {"targets": shown}
+    assert POLICY.evaluate(LIST, asked) == {"targets": shown}
+
+
+@pytest.mark.parametrize(("name", "uid", "verb", "allowed"), [
+    ("rita", 1000, "freeze", True), ("rita", 1000, "run", False), ("rita", 1001, "freeze", False),
+    ("otto", 1001, "status", True), ("otto", 1001, "thaw", False), ("root", 0, "status", False),
+    (["rita"], 1000, "freeze", False), ("rita", "1000", "freeze", False), ("rita", 1000, {"freeze": True}, False),
+])
+def test_a_named_operator_may_do_what_his_roles_have_as_data(name: Any, uid: Any, verb: Any, allowed: bool) -> None:
+    named = {"rita": NamedOperator(name="rita", uid=1000, roles=("responder",)),
+             "otto": NamedOperator(name="otto", uid=1001, roles=("auditor",))}
+    office = replace(manifest(), operators=Operators(named=named))
+    policy = EmbeddedPolicy.default(policy_data(office, fake_pattern))
+    asked = document(subject={**operator(), "name": name, "uid": uid}, kind="operate", target=verb, args={},
+                     resources=[])
+    decision = policy.evaluate(CALL, asked)
+    assert decision["allow"] is allowed
+    assert (codes(decision) == set()) is allowed
 
 
 def test_a_grant_of_an_undeclared_operation_is_left_out_of_the_data() -> None:
@@ -226,4 +275,4 @@ def test_the_real_opa_decides_the_same(tmp_path: Path) -> None:
                            str(tmp_path / "input.json"), *(f"-d{path}" for path in SOURCES.glob("*.rego")), query],
                           capture_output=True, check=True)
     opa = json.loads(done.stdout)["result"][0]["expressions"][0]["value"]
-    assert opa == [POLICY.decide(CALL, one) for one in asked]
+    assert opa == [POLICY.evaluate(CALL, one) for one in asked]

@@ -35,7 +35,7 @@ class Scripted:
         self.answer = answer
         self.asked: list[tuple[str, Any]] = []
 
-    def decide(self, entry_point: str, document: Any) -> Any:
+    async def decide(self, entry_point: str, document: Any) -> Any:
         self.asked.append((entry_point, document))
         if isinstance(self.answer, Exception):
             raise self.answer

@@ -39,7 +39,8 @@ def find_opa(environment: Mapping[str, str]) -> str | None:
     return str(installed) if os.access(installed, os.X_OK) else None
 
 
-def _run(opa: str, *arguments: str, cwd: Path | None = None) -> str:
+def run_opa(opa: str, *arguments: str, cwd: Path | None = None) -> str:
+    """What opa prints. Raises PolicyError ``no_compiler``, or ``bad_policy`` with what it says."""
     try:
         done = subprocess.run([opa, *arguments], cwd=cwd, capture_output=True, text=True, timeout=SECONDS,
                               check=False)
@@ -53,7 +54,7 @@ def _run(opa: str, *arguments: str, cwd: Path | None = None) -> str:
 
 def opa_version(opa: str) -> str:
     """The compiler's version. Raises PolicyError when it cannot be run."""
-    found = re.match(r"Version: (\S+)", _run(opa, "version"))
+    found = re.match(r"Version: (\S+)", run_opa(opa, "version"))
     return found.group(1) if found else "unknown"
 
 
@@ -73,6 +74,70 @@ def revision(sources: Mapping[str, bytes], capabilities: bytes, version: str) ->
     return hashed.hexdigest()
 
 
+def need_compiler(environment: Mapping[str, str]) -> str:
+    """The opa to build with, of the right version. Raises PolicyError ``no_compiler`` or ``wrong_compiler``."""
+    found = find_opa(environment)
+    if found is None:
+        raise PolicyError("there is no opa on this machine", code="no_compiler",
+                          remedy=f"install opa {COMPILER} and name it in RINGWALL_OPA")
+    check_compiler(found)
+    return found
+
+
+def check_compiler(opa: str) -> None:
+    """Raises PolicyError ``no_compiler`` or ``wrong_compiler``."""
+    version = opa_version(opa)
+    if version != COMPILER:
+        raise PolicyError(f"{opa} is version {version}", code="wrong_compiler", remedy=f"use opa {COMPILER}")
+
+
+def compile_plan(opa: str, files: Mapping[str, bytes], capabilities: bytes) -> bytes:
+    """OPA's plan of these files, in one spelling: sorted keys, no spaces.
+
+    Args:
+        opa: the compiler, checked.
+        files: ``*.rego`` and at most a ``data.json`` at the root, by relative name.
+        capabilities: which built-ins they may use.
+
+    Raises:
+        PolicyError: ``bad_policy``, it does not compile.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="ringwall-policy-") as scratch:
+        place = Path(scratch)
+        write_files(place / "policy", files)  # a copy, so that opa sees these files and nothing beside them
+        (place / CAPABILITIES).write_bytes(capabilities)
+        run_opa(opa, "check", "--strict", "--bundle", "--capabilities", CAPABILITIES, "policy", cwd=place)
+        points = [word for point in ENTRY_POINTS for word in ("-e", point)]
+        run_opa(opa, "build", "-t", "plan", *points, "--capabilities", CAPABILITIES, "-b", "policy",
+             "-o", "out.tar.gz", cwd=place)
+        with tarfile.open(place / "out.tar.gz") as archive:
+            member = archive.extractfile("/plan.json")
+            plan = cast("dict[str, Any]", json.loads(member.read())) if member is not None else {}
+    for file in plan.get("static", {}).get("files") or ():
+        file["value"] = file["value"].removeprefix("policy/")
+    return json.dumps(plan, sort_keys=True, separators=(",", ":")).encode()
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files below a folder that is made for them."""
+    for name, content in files.items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+
+
+def shipped(sources: Path = SOURCES) -> dict[str, bytes]:
+    """The sources of the policy that comes with Ringwall, by name."""
+    return {path.name: path.read_bytes() for path in sorted(sources.glob("*.rego"))}
+
+
+def document(plan: bytes, revision_: str, capabilities: bytes) -> bytes:
+    """What ``EmbeddedPolicy`` loads: the plan with what it must be checked against."""
+    head = {"opa": COMPILER, "revision": revision_, "builtins": granted(capabilities)}
+    return json.dumps(head, sort_keys=True, separators=(",", ":")).encode()[:-1] + b',"plan":' + plan + b"}\n"
+
+
 def build(opa: str, sources: Path) -> bytes:
     """Compile a folder of ``*.rego`` files with its ``capabilities.json``.
 
@@ -87,35 +152,15 @@ def build(opa: str, sources: Path) -> bytes:
         PolicyError: no or another compiler, or the policy does not compile.
 
     """
-    version = opa_version(opa)
-    if version != COMPILER:
-        raise PolicyError(f"{opa} is version {version}", code="wrong_compiler", remedy=f"use opa {COMPILER}")
+    check_compiler(opa)
     capabilities = (sources / CAPABILITIES).read_bytes()
-    texts = {path.name: path.read_bytes() for path in sorted(sources.glob("*.rego"))}
-    with tempfile.TemporaryDirectory(prefix="ringwall-policy-") as scratch:
-        place = Path(scratch)
-        (place / "policy").mkdir()
-        for name, text in texts.items():  # a copy, so that opa sees the sources and nothing beside them
-            (place / "policy" / name).write_bytes(text)
-        (place / CAPABILITIES).write_bytes(capabilities)
-        _run(opa, "check", "--strict", "--bundle", "--capabilities", CAPABILITIES, "policy", cwd=place)
-        points = [word for point in ENTRY_POINTS for word in ("-e", point)]
-        _run(opa, "build", "-t", "plan", *points, "--capabilities", CAPABILITIES, "-b", "policy",
-             "-o", "out.tar.gz", cwd=place)
-        with tarfile.open(place / "out.tar.gz") as archive:
-            member = archive.extractfile("/plan.json")
-            plan = json.loads(member.read()) if member is not None else None
-    document = {"opa": version, "revision": revision(texts, capabilities, version),
-                "builtins": granted(capabilities), "plan": plan}
-    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    texts = shipped(sources)
+    return document(compile_plan(opa, texts, capabilities), revision(texts, capabilities, COMPILER), capabilities)
 
 
 def main() -> int:
     """Write the plan that ships beside the default policy."""
-    opa = find_opa(os.environ)
-    if opa is None:
-        raise SystemExit(f"no opa found: install {COMPILER} and name it in RINGWALL_OPA")
-    (SOURCES / SHIPPED).write_bytes(build(opa, SOURCES))
+    (SOURCES / SHIPPED).write_bytes(build(need_compiler(os.environ), SOURCES))
     return 0
 
 

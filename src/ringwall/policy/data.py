@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ringwall.call import Json
-from ringwall.manifest.types import Grant, Manifest, Operation, Role, Tenant
+from ringwall.identity.workload.interface import JWT, X509
+from ringwall.manifest.types import VERBS, Grant, Manifest, Operation, Role, Tenant
 
 
 class Pattern(Protocol):
@@ -31,14 +32,25 @@ def policy_data(manifest: Manifest, parse_pattern: ParsePattern) -> Json:
         parse_pattern: ``capability.resources.parse_pattern``. What it raises comes through.
 
     Returns:
-        ``{"ringwall": {"trust_domain": ..., "tenants": {...}}}``. A granted tool whose operation is not declared
-        is left out, and so never allowed.
+        ``{"ringwall": {"trust_domain": ..., "operators": {...}, "tenants": {...}}}``. A granted tool whose
+        operation is not declared is left out, and so never allowed.
 
     """
     return {"ringwall": {
         "trust_domain": manifest.trust_domain,
+        "operators": _operators(manifest),
         "tenants": {name: _tenant(manifest, tenant, parse_pattern) for name, tenant in manifest.tenants.items()},
     }}
+
+
+def _operators(manifest: Manifest) -> Json:
+    """Who may operate, by name; without the table, whoever is attested as an operator has every verb."""
+    named = manifest.operators.named
+    return {
+        "named": {name: {"uid": one.uid, "roles": list(one.roles), "verbs": dict.fromkeys(sorted(one.verbs), True)}
+                  for name, one in named.items()},
+        "unnamed": {} if named else dict.fromkeys(VERBS, True),
+    }
 
 
 def _tenant(manifest: Manifest, tenant: Tenant, parse_pattern: ParsePattern) -> Json:
@@ -55,7 +67,16 @@ def _role(manifest: Manifest, role: Role, parse_pattern: ParsePattern) -> Json:
         operation = _operation(manifest, name)
         if operation is not None:
             tools[name] = _tool(operation, grant, parse_pattern)
-    return {"models": dict.fromkeys(role.models, True), "tools": tools}
+    return {"models": dict.fromkeys(role.models, True), "tools": tools, "svid": _svid(role)}
+
+
+def _svid(role: Role) -> Json:
+    """By target; a token's audiences as a table."""
+    given = role.svid
+    if given is None:
+        return {}
+    x509: dict[str, Json] = {X509: True} if given.x509 else {}
+    return x509 | ({JWT: dict.fromkeys(given.audiences, True)} if given.audiences else {})
 
 
 def _operation(manifest: Manifest, tool: str) -> Operation | None:

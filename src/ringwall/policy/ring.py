@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -24,36 +24,11 @@ from ringwall.call import (
 from ringwall.clock import Clock
 from ringwall.errors import PolicyError
 from ringwall.interface import Targets, Through
+from ringwall.policy.decision import Decision, Listing, typed
 from ringwall.policy.interface import PolicyBackend
 
 CALL: Final = "ringwall/decide/call"
 LIST: Final = "ringwall/decide/list"
-_T = TypeVar("_T")
-
-
-class _Denial(msgspec.Struct, frozen=True):
-    code: str
-    reason: str
-    rule: str
-
-
-class _Question(msgspec.Struct, frozen=True):
-    code: str
-    question: str
-    rule: str
-
-
-class _Decision(msgspec.Struct, frozen=True):
-    """What a policy must answer; anything else is a denial."""
-
-    allow: bool
-    deny: tuple[_Denial, ...]
-    ask: tuple[_Question, ...]
-    remedy: str
-
-
-class _Listing(msgspec.Struct, frozen=True):
-    targets: tuple[str, ...]
 
 
 def no_approvals(call: Call) -> bool:
@@ -84,7 +59,8 @@ class PolicyRing:
         found: dict[str, Json] = {"revision": self._backend.revision, "approved": self._approved(call)}
         facts[self.name] = found
         try:
-            decision = _typed(self._backend.decide(CALL, policy_input(call, facts, self._clock.now())), _Decision)
+            answer = await self._backend.decide(CALL, policy_input(call, facts, self._clock.now()))
+            decision = typed(answer, Decision)
         except PolicyError as error:
             found["denials"] = 1
             return Through(_failed(error))
@@ -95,12 +71,12 @@ class PolicyRing:
         """What the policy shows to this subject. Raises PolicyError when it cannot say: nothing is shown."""
         document = {"subject": _subject(subject), "targets": sorted(targets.definitions),
                     "time": {"now": self._clock.now()}}
-        shown = _typed(self._backend.decide(LIST, document), _Listing).targets
+        shown = typed(await self._backend.decide(LIST, document), Listing).targets
         return Targets(definitions={name: targets.definitions[name] for name in shown
                                     if name in targets.definitions})
 
 
-def _verdict(decision: _Decision) -> Verdict:
+def _verdict(decision: Decision) -> Verdict:
     if decision.deny:
         first = decision.deny[0]
         return Denied(code=first.code, reason=first.reason,
@@ -119,14 +95,6 @@ def _failed(error: PolicyError) -> Denied:
     """For the agent one reason, whatever it was; the cause is for operators."""
     return Denied(code="policy_error", reason="the policy could not decide",
                   detail={"code": error.code, "cause": error.cause, "remedy": error.remedy})
-
-
-def _typed(value: Json, wanted: type[_T]) -> _T:
-    try:
-        return msgspec.convert(value, wanted, strict=True)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise PolicyError(f"the decision has the wrong form: {error}", code="bad_decision",
-                          remedy="see docs/policy.md for the decision object") from error
 
 
 def _subject(subject: Subject) -> Json:

@@ -7,6 +7,7 @@ package ringwall.decide
 
 import data.ringwall.facts
 import data.ringwall.grants
+import data.ringwall.site
 import data.ringwall.subject
 
 call := {
@@ -32,13 +33,17 @@ deny contains denial if some denial in grants.deny
 
 deny contains denial if some denial in facts.deny
 
+deny contains denial if some denial in site.deny
+
 ask contains question if some question in grants.ask
+
+ask contains question if some question in site.ask
 
 remedies := {
 	"not_attested": "see the identity ring's facts in this record",
 	"unknown_agent": "declare the agent and its role in ringwall.toml",
 	"not_main_process": "set processes = \"tree\" for this agent if its children may call",
-	"not_granted": "add the tool or model to the role in ringwall.toml",
+	"not_granted": "add the tool, model or svid to the role in ringwall.toml",
 	"undeclared_argument": "declare the argument under the tool's ops in ringwall.toml",
 	"no_resource": "the call must name what it touches",
 	"resource_not_granted": "add a pattern for this resource to the tool's grant",
@@ -56,4 +61,5 @@ visible contains target if {
 	some target in input.targets
 	is_string(target)
 	subject.role.tools[target]
+	not target in site.hide
 }

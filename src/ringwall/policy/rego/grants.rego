@@ -6,9 +6,7 @@ package ringwall.grants
 
 import data.ringwall.subject
 
-verbs := {"run", "stop", "status", "audit"}
-
-kind_known if input.call.kind in {"tool", "model", "operate"}
+kind_known if input.call.kind in {"tool", "model", "operate", "secret"}
 
 default given := false
 
@@ -19,6 +17,8 @@ given if listing
 given if model_given
 
 given if operating
+
+given if svid_given
 
 # -- tools
 
@@ -89,7 +89,9 @@ bounded if {
 	}
 }
 
-at_most(argument, _) if not argument in object.keys(input.call.args)
+arguments := object.keys(input.call.args)
+
+at_most(argument, _) if not argument in arguments
 
 at_most(argument, most) if {
 	is_number(input.call.args[argument])
@@ -119,7 +121,35 @@ operating if {
 	subject.operator
 	input.call.kind == "operate"
 	input.call.direction == "out"
-	input.call.target in verbs
+	is_string(input.call.target)
+	input.call.target in subject.verbs
+}
+
+# -- identities an agent may hold itself
+
+svid_given if {
+	subject.registered
+	input.call.kind == "secret"
+	input.call.direction == "out"
+	input.call.target == "svid/x509"
+	subject.role.svid["svid/x509"] == true
+	input.call.args == {}
+	input.call.resources == []
+}
+
+svid_given if {
+	subject.registered
+	input.call.kind == "secret"
+	input.call.direction == "out"
+	input.call.target == "svid/jwt"
+	is_array(input.call.args.audience)
+	count(input.call.args.audience) > 0
+	every audience in input.call.args.audience {
+		is_string(audience)
+		subject.role.svid["svid/jwt"][audience] == true
+	}
+	object.get(input.call.args, "spiffe_id", input.subject.id) == input.subject.id
+	input.call.resources == []
 }
 
 # -- approval: a claim in the call is no evidence, the ring that verified it says so

@@ -34,6 +34,23 @@ operator if {
 	is_string(input.subject.name)
 }
 
+operators := data.ringwall.operators
+
+# An operator's verbs come from the roles of [operators]; without that table, who may operate is admin.
+verbs contains verb if {
+	operator
+	named := operators.named[input.subject.name]
+	named.uid == input.subject.uid
+	some verb, given in named.verbs
+	given == true
+}
+
+verbs contains verb if {
+	operator
+	some verb, given in operators.unnamed
+	given == true
+}
+
 known if registered
 
 known if operator

@@ -1,0 +1,1 @@
+"""Policy bundles: made from a folder, signed, read strictly, linted and tested."""
