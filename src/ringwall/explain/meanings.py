@@ -1,0 +1,102 @@
+"""What to do about a refusal for which no change of the manifest is right, by code, else by ring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from ringwall.call import RingName
+
+QUESTIONS: Final[Mapping[str, str]] = MappingProxyType({
+    "resolver": "is it a call, with one meaning?",
+    "identity": "which process is this?",
+    "capability": "was the agent given this?",
+    "limits": "how much of it has there been?",
+    "flow": "where did each value come from, and who would see it?",
+    "guard": "what does the text carry?",
+    "policy": "does the organisation allow it, all facts considered?",
+    "approvals": "did a human say yes to exactly this call?",
+    "audit": "is it written down?",
+})
+"""What each ring asks."""
+
+_RINGS: Final[Mapping[str, str]] = MappingProxyType({
+    "resolver": (
+        "Nothing in the manifest makes damaged input a call. The agent must send it as docs/openapi.json has "
+        "it; its client does."
+    ),
+    "identity": (
+        "No manifest makes a process trusted that cannot be shown to be the launched one. Call from the "
+        "process that `ringwall run` started; `ringwall doctor` tells how well this machine can tell "
+        "processes apart."
+    ),
+    "capability": "The call itself is wrong, so no grant is. The agent must mend it.",
+    "limits": "Wait, or give the work to another session; `ringwall limits` shows what is left.",
+    "flow": (
+        "Raising a clearance or a label would open that way to every later value as well. Name the recipient "
+        "in the task of a new run, or run the part that reads untrusted or private data as a process of its "
+        "own."
+    ),
+    "guard": "No manifest allows this text out. Leave the data out of the call.",
+    "policy": (
+        "The rule stands in the policy, not in the manifest. If the rule is wrong, change it there, and see "
+        "with `ringwall policy replay --draft DIR` what else that changes."
+    ),
+    "approvals": "Ask again: the call is then put before a human anew.",
+    "audit": (
+        "No call may run that cannot be written down. Mend what keeps the log from being written: `ringwall "
+        "doctor`."
+    ),
+})
+
+_CODES: Final[Mapping[str, str]] = MappingProxyType({
+    "too_many_attempts": "This budget is fixed and counts every attempt, refused ones too. Call less often.",
+    "frozen": "An operator froze it, and thaws it: `ringwall thaw`.",
+    "ring_failed": (
+        "A ring that cannot judge refuses everything. Mend it, starting with `ringwall doctor`; no manifest "
+        "goes around it."
+    ),
+    "policy_error": (
+        "The policy could not decide, which is a denial. Mend the policy: `ringwall policy test` and "
+        "`ringwall policy eval` show where it fails."
+    ),
+    "guard_unavailable": (
+        "Without the guard's verdict nothing passes. `ringwall status` tells whether it is up."
+    ),
+    "injection": (
+        "The text carries instructions. Raising [guard] block_at would let all such text pass, so look at "
+        "what the text is and where it comes from first."
+    ),
+    "hidden_text": "The text carries characters that no reader sees. Send plain text.",
+    "bad_text": "The text is not valid Unicode. Send UTF-8.",
+    "invalid_arguments": (
+        "The arguments do not fit the tool's own schema, which the manifest cannot widen. The agent was told "
+        "every error and must mend the call."
+    ),
+    "no_resource": "A call that may touch resources must name them. The agent must name what it wants.",
+    "unresolved_argument": "An argument and the resource it names differ. That is never right; report it.",
+    "definition_changed": (
+        "The tool's definition is not the one that was reviewed. `ringwall pins show TENANT TOOL` shows the "
+        "difference; `ringwall pins accept TENANT TOOL` pins the new one once it is reviewed."
+    ),
+    "tool_unavailable": (
+        "The tool's server does not offer it now. See `ringwall status` and the server's own output."
+    ),
+    "log_budget": (
+        "The agent filled its part of the tenant's log, and what cannot be written down does not happen. It comes "
+        "back within an hour; `ringwall audit tail` shows what floods. [audit] quota_mib makes every part larger."
+    ),
+    "operator_only": "Only an operator may ask for this, over the operator socket.",
+    "unknown_verb": "There is no such verb: `ringwall --help`.",
+    "no_session": "The call belongs to no open session: the run it came from is over. Launch the agent again.",
+    "not_attested": "No manifest makes an unattested process trusted: see the identity ring's facts.",
+    "unknown_kind": "Nothing runs calls of this kind in this version.",
+    "approval_unavailable": "Nobody can approve here: approvals are switched off.",
+    "approval_expired": "Nobody decided in time. Ask again, while somebody watches `ringwall approvals watch`.",
+})
+
+
+def instead(ring: RingName | str, code: str) -> str:
+    """What to do where no change of the manifest is right."""
+    return _CODES.get(code) or _RINGS.get(ring, "Nothing is known about this refusal; see docs/errors.md.")
