@@ -29,10 +29,12 @@ from ringwall.errors import Unavailable
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.interface import Stopped, Targets, Through
 from ringwall.limits.attempts import AttemptBudget
+from ringwall.limits.budgets import estimate
+from ringwall.limits.fair import Turns
 from ringwall.limits.gcra import Take
-from ringwall.limits.interface import self_check
+from ringwall.limits.interface import Counters, self_check
 from ringwall.limits.memory import MemoryCounters
-from ringwall.limits.ring import LimitsRing, estimate
+from ringwall.limits.ring import LimitsRing, Undo
 from ringwall.manifest.types import Agent, Limits, Manifest, Rate, Role, Tenant
 
 ENDS: list[End] = ["done", "failed", "refused", "held", "stopped", "cancelled", "unknown", "dry"]
@@ -79,9 +81,14 @@ class Caller:
         return await self.ring.enter(call, self.facts)
 
 
+def ring_of(found: Manifest, counters: Counters | None = None, clock: FakeClock | None = None) -> LimitsRing:
+    clock = clock or FakeClock()
+    return LimitsRing(found, counters or MemoryCounters(clock), clock, Turns(inside=1000, each=1000))
+
+
 def caller(**limits: Limits) -> tuple[Caller, FakeClock]:
     clock = FakeClock()
-    return Caller(LimitsRing(manifest(**limits), MemoryCounters(clock))), clock
+    return Caller(ring_of(manifest(**limits), clock=clock)), clock
 
 
 def denied(passage: Through) -> Denied:
@@ -94,8 +101,8 @@ def test_memory_counters_pass_the_check_every_store_must_pass() -> None:
 
 
 class Generous(MemoryCounters):
-    async def lease(self, key: str, holder: str, most: int) -> bool:
-        return True
+    async def lease(self, key: str, holder: str, most: int) -> Take:
+        return Take(True, 1)
 
 
 def test_a_store_that_miscounts_fails_the_check_and_is_named() -> None:
@@ -108,7 +115,7 @@ def test_a_rate_lets_the_burst_through_and_says_when_to_come_back() -> None:
         calls, clock = caller(role=Limits(calls=Rate(count=60, seconds=60.0, burst=3)))
         for left in (2, 1, 0):
             assert isinstance((await calls.enter()).verdict, Allowed)
-            assert calls.facts["limits"]["agent_calls"] == {"remaining": left, "burst": 3}
+            assert calls.facts["limits"]["agent"]["calls"] == {"limit": 3, "used": 3 - left, "remaining": left}
         refused = denied(await calls.enter())
         assert (refused.code, refused.retry_after) == ("rate_limited", 1.0)
         clock.at += 1.0
@@ -153,6 +160,31 @@ def test_only_a_call_that_never_happened_gives_its_rate_back(end: End) -> None:
     asyncio.run(run())
 
 
+def test_a_slot_stays_taken_while_a_tool_goes_on_that_nobody_waits_for() -> None:
+    async def run() -> None:
+        left: list[tuple[str, Undo]] = []
+
+        def afterwards(call: Call, free: Undo) -> bool:
+            left.append((call.id, free))
+            return call.id == "1"
+
+        clock = FakeClock()
+        found = manifest(role=Limits(concurrent=1))
+        calls = Caller(LimitsRing(found, MemoryCounters(clock), clock, Turns(), afterwards))
+        first = await calls.enter()
+        await first.leave("unknown", Usage())
+        assert denied(await calls.enter()).code == "too_many_at_once"
+        [(call, free), *_] = left
+        assert call == "1"
+        await free()
+        second = await calls.enter()
+        assert isinstance(second.verdict, Allowed)
+        await second.leave("unknown", Usage())  # its tool is over
+        assert isinstance((await calls.enter()).verdict, Allowed)
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("end", ENDS)
 def test_a_slot_is_free_again_however_the_call_ends(end: End) -> None:
     async def run() -> None:
@@ -187,11 +219,11 @@ def test_tokens_are_settled_with_what_was_used(end: End, usage: Usage, spent: in
         request = {"max_tokens": 100}
         reserved = sum(estimate(request))
         passage = await calls.enter(kind="model", args=request)
-        assert calls.facts["limits"]["tokens"] == {
-            "reserved": reserved, "remaining": 5000 - reserved, "budget": 5000}
+        assert calls.facts["limits"]["agent"]["tokens_per_session"] == {
+            "limit": 5000, "used": reserved, "remaining": 5000 - reserved}
         await passage.leave(end, usage)
         await calls.enter(kind="model", args=request)
-        left = calls.facts["limits"]["tokens"]["remaining"]
+        left = calls.facts["limits"]["agent"]["tokens_per_session"]["remaining"]
         assert left == 5000 - reserved - (reserved if spent is None else spent)
 
     asyncio.run(run())
@@ -253,12 +285,12 @@ class Broken(MemoryCounters):
             raise self.how
 
     async def take(self, key: str, rate: Rate, cost: int = 1) -> Take:
-        await self._fail("take" if "/" in key else "the tenant's take")
+        await self._fail("take" if ":agent:" in key else "the tenant's take")
         return await super().take(key, rate, cost)
 
-    async def reserve(self, key: str, budget: int, amount: int) -> Take:
+    async def reserve(self, book: str, field: str, budget: int, amount: int, keep: int) -> Take:
         await self._fail("reserve")
-        return await super().reserve(key, budget, amount)
+        return await super().reserve(book, field, budget, amount, keep)
 
     async def refund(self, key: str, rate: Rate, cost: int = 1) -> None:
         await self._fail("refund")
@@ -273,9 +305,12 @@ def test_a_call_that_fails_or_is_cancelled_on_its_way_in_leaves_nothing_behind(
         counters = Broken(method)
         counters.how = how
         limits = Limits(calls=Rate(count=1, seconds=3600.0, burst=1), concurrent=1, tokens_per_session=9000)
-        calls = Caller(LimitsRing(manifest(limits, limits), counters))
-        with pytest.raises(type(how)):
-            await calls.enter(kind="model")
+        calls = Caller(ring_of(manifest(limits, limits), counters))
+        if isinstance(how, Unavailable):
+            assert denied(await calls.enter(kind="model")).code == "unavailable"
+        else:
+            with pytest.raises(type(how)):
+                await calls.enter(kind="model")
         counters.method = ""
         assert isinstance((await calls.enter(kind="model")).verdict, Allowed)
 
@@ -286,7 +321,7 @@ def test_a_store_that_fails_on_the_way_out_still_frees_the_slot() -> None:
     async def run() -> None:
         counters = Broken("refund")
         limits = Limits(calls=Rate(count=1, seconds=3600.0, burst=5), concurrent=1)
-        calls = Caller(LimitsRing(manifest(role=limits), counters))
+        calls = Caller(ring_of(manifest(role=limits), counters))
         passage = await calls.enter()
         with pytest.raises(Unavailable):
             await passage.leave("refused", Usage())
@@ -301,13 +336,13 @@ def test_a_store_that_fails_on_the_way_out_still_frees_the_slot() -> None:
 def test_interleaved_and_cancelled_calls_keep_slots_and_budget_right(
         plans: list[tuple[int, int, int, End, int]], slots: int, budget: int) -> None:
     class Slow(MemoryCounters):
-        async def lease(self, key: str, holder: str, most: int) -> bool:
+        async def lease(self, key: str, holder: str, most: int) -> Take:
             await asyncio.sleep(0)
             return await super().lease(key, holder, most)
 
     async def run() -> None:
         limits = Limits(concurrent=slots, tokens_per_session=budget)
-        ring = Caller(LimitsRing(manifest(role=limits), Slow(FakeClock())))
+        ring = Caller(ring_of(manifest(role=limits), Slow(FakeClock())))
         inside, most_inside, spent, overdraft = 0, 0, 0, 0
 
         async def one(asked: int, tokens_in: int, tokens_out: int, end: End, turns: int) -> None:

@@ -66,6 +66,11 @@ class Gcra:
         else:
             self._full_at[key] = full_at
 
+    def look(self, key: str, rate: Rate) -> int:
+        """How many could be taken now."""
+        now = self._now()
+        return _left(max(self._full_at.get(key, now), now), now, rate, _interval(rate))
+
     def __len__(self) -> int:
         """How many keys are remembered."""
         return len(self._full_at)

@@ -1,0 +1,83 @@
+"""Whom a call is counted for: tenant, agent, process, tool, resource, from wide to narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal, NamedTuple
+
+from ringwall.call import Call, Process, digest
+from ringwall.manifest.types import Limits, Manifest, Role, Tenant
+
+ScopeName = Literal["tenant", "agent", "process", "tool", "resource"]
+CONCURRENT: Final = {"tenant": 128, "agent": 32}  # where the manifest says nothing: nobody runs any number at once
+MAX_RESOURCES: Final = 32  # of one call, where each is counted: more would make one call cost hundreds
+NOTHING: Final = Limits()
+
+
+class Scope(NamedTuple):
+    """One place where a call is counted; ``owner`` and ``id`` name it in keys."""
+
+    name: ScopeName
+    owner: str
+    id: str
+    limits: Limits
+    concurrent: int | None
+    budgeted: bool  # whether a session or day has a budget here
+
+    def key(self, what: str) -> str:
+        """The counter of this scope for ``what``."""
+        return f"{self.owner}|{what}:{self.name}:{self.id}"
+
+    def field(self, what: str) -> str:
+        """This scope's budget in a book."""
+        return f"{self.name}:{self.id}:{what}"
+
+
+class Scopes:
+    """Which scopes a call has, by the manifest. Tenant and agent always; others where they have limits."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._wide: dict[tuple[str, str, str], tuple[Scope, Scope]] = {}
+
+    def of(self, call: Call, subject: Process) -> list[Scope] | None:
+        """The call's scopes, widest first; None: no such tenant or role."""
+        who = subject.spiffe_id
+        tenant = self._manifest.tenants.get(who.tenant)
+        role = tenant.roles.get(who.role) if tenant is not None else None
+        if tenant is None or role is None:
+            return None
+        found: list[Scope] = [*self.wide(tenant, role, who.agent)]
+        if role.process_limits != NOTHING:
+            found.append(_scope("process", f"{who.tenant}/{who.agent}", f"{subject.launch}.{subject.number}",
+                                role.process_limits))
+        grant = role.tools.get(call.target.name) if call.kind == "tool" else None
+        if grant is not None:
+            found += self._narrow(call, f"{who.tenant}/{who.agent}", grant.limits, grant.resource_limits)
+        return found
+
+    def wide(self, tenant: Tenant, role: Role, agent: str) -> tuple[Scope, Scope]:
+        """The two that every agent has."""
+        named = (tenant.name, role.name, agent)
+        found = self._wide.get(named)
+        if found is None:
+            found = (_scope("tenant", tenant.name, tenant.name, tenant.limits),
+                     _scope("agent", tenant.name, agent, role.limits))
+            if agent in tenant.agents:  # bounded by the manifest
+                self._wide[named] = found
+        return found
+
+    def _narrow(self, call: Call, owner: str, limits: Limits, each: Limits) -> Iterator[Scope]:
+        if limits != NOTHING:
+            yield _scope("tool", owner, call.target.name, limits)
+        if each != NOTHING:
+            for name in sorted({digest([one.type, one.id])[:32] for one in call.resources}):
+                yield _scope("resource", owner, f"{call.target.name}:{name}", each)
+
+
+def _scope(name: ScopeName, owner: str, id: str, limits: Limits) -> Scope:  # noqa: A002
+    most = limits.concurrent if limits.concurrent is not None else CONCURRENT.get(name)
+    budgeted = any(one is not None for one in (
+        limits.calls_per_session, limits.calls_per_day, limits.tokens_per_session, limits.tokens_per_day,
+        limits.money_per_session, limits.money_per_day))
+    return Scope(name, owner, id, limits, most, budgeted)
