@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes import FakeJournal, call, run
 
-from ringwall.call import Allowed, Chunk, Denied, Facts, Json, Kind, SessionId
+from ringwall.call import Allowed, Chunk, Denied, Facts, Json, Kind, NeedsApproval, SessionId
 from ringwall.capability.resources import canonical
 from ringwall.flow.book import LabelBook
 from ringwall.flow.labels import CLEAN, Label
@@ -79,7 +79,8 @@ class Bench:
     def code(self, target: str, args: Json = None, **more: Any) -> str:
         passage = run(self.ring.enter(call(target, args, **more), self.facts))
         assert self.facts["flow"]["denied"] is isinstance(passage.verdict, Denied)
-        if isinstance(passage.verdict, Denied):
+        assert self.facts["flow"].get("asked", False) is isinstance(passage.verdict, NeedsApproval)
+        if isinstance(passage.verdict, (Denied, NeedsApproval)):
             return passage.verdict.code
         assert isinstance(passage.verdict, Allowed)
         return ""
@@ -190,11 +191,11 @@ def test_facts_say_what_the_rules_saw() -> None:
     bench = Bench(SEEN)
     bench.code("mail/send", {"to": ["bob@x.example", "eve@y.example"], "body": "b"})
     assert bench.facts["flow"] == {
-        "effect": "send", "context": {"integrity": "U", "confidentiality": "private"},
+        "effect": "send", "context": {"integrity": "U", "confidentiality": "private", "sources": []},
         "args": [{"name": "to", "role": "target", "kind": "email", "trusted": True},
                  {"name": "to", "role": "target", "kind": "email", "trusted": False},
                  {"name": "body", "role": "payload", "kind": "", "trusted": False}],
-        "denied": True, "rule": 7, "code": "trifecta",
+        "denied": False, "asked": True, "rule": 7, "code": "trifecta",
     }
 
 
@@ -240,3 +241,19 @@ def test_any_argument_is_judged(value: Json) -> None:
     code = Bench(Label("U", "private")).code("mail/send", {"to": value, "body": value})
     assert code in {"", "trifecta"}
     assert code == "trifecta" or value == "bob@x.example"
+
+
+def test_facts_name_the_tools_whose_answers_made_the_label_what_it_is() -> None:
+    bench = Bench()
+
+    async def scenario() -> None:
+        passage = await bench.ring.enter(call("docs/read", {"path": "4711"}), bench.facts)
+        for _ in range(3):
+            await passage.release(Chunk(value="text"))
+
+    run(scenario())
+    assert bench.code("bank/pay", {"to": "GB82WEST12345698765432", "amount": 5}) == "untrusted_target"
+    assert bench.facts["flow"]["context"]["sources"] == ["docs/read"]
+    again = Bench()
+    again.book.restore([event.body for event in bench.journal.of("note")])
+    assert again.book.sources("/work/alice") == ("docs/read",)

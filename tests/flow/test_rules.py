@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ringwall.call import Denied, NeedsApproval, Verdict
 from ringwall.flow.labels import Label
-from ringwall.flow.rules import Situation, Value, first_denial
+from ringwall.flow.rules import NUMBERS, Situation, Value, judged
 from ringwall.manifest.types import ArgumentRole, Clearance
 
 
@@ -13,13 +14,19 @@ def value(role: str, trusted: bool) -> Value:
     return Value(argument=role, role=ArgumentRole(role=role), trusted=trusted)  # type: ignore[arg-type]
 
 
-def rule(effect: str, context: str, *values: Value, clearance: Clearance = "secret", waiver: bool = True,
-         undeclared: tuple[str, ...] = ()) -> int | None:
-    denied = first_denial(Situation(
+def verdict(effect: str, context: str, *values: Value, clearance: Clearance = "secret", waiver: bool = True,
+            undeclared: tuple[str, ...] = ()) -> Verdict:
+    return judged(Situation(
         effect=effect, recipient="mail", clearance=clearance, values=values, undeclared=undeclared,
         context=Label.parse(context), clean_waiver=waiver,
     ))
-    return None if denied is None else denied.detail["rule"]
+
+
+def rule(effect: str, context: str, *values: Value, clearance: Clearance = "secret", waiver: bool = True,
+         undeclared: tuple[str, ...] = ()) -> int | None:
+    """Which rule stops the call, by a denial or a question."""
+    found = verdict(effect, context, *values, clearance=clearance, waiver=waiver, undeclared=undeclared)
+    return NUMBERS[found.code] if isinstance(found, (Denied, NeedsApproval)) else None
 
 
 TO, KNOWN_TO = value("target", False), value("target", True)
@@ -91,3 +98,48 @@ def test_a_recipient_sees_nothing_above_its_clearance(
 
 def test_an_undeclared_argument_is_refused_whatever_was_seen() -> None:
     assert rule("read", "P public", undeclared=("bcc",)) == 1
+
+
+@pytest.mark.parametrize(("effect", "context", "values", "clearance"), [
+    ("pay", "U private", [TO], "secret"),
+    ("credential", "M public", [value("secret", False)], "secret"),
+    ("send", "U private", [TO, value("payload", False)], "secret"),
+    ("read", "P private", [value("query", False)], "public"),
+])
+def test_a_human_is_asked_about_a_value_that_he_can_look_at(
+    effect: str, context: str, values: list[Value], clearance: Clearance
+) -> None:
+    asked = verdict(effect, context, *values, clearance=clearance)
+    assert isinstance(asked, NeedsApproval)
+    assert values[0].argument in asked.arguments
+    assert context in asked.question
+
+
+@pytest.mark.parametrize(("effect", "context", "values", "clearance"), [
+    ("pay", "U public", [], "secret"),  # no payee at all: what the server does then is its own choice
+    ("pay", "U public", [value("param", True)], "secret"),
+    ("pay", "U secret", [TO], "secret"),  # secret data was read
+    ("send", "U secret", [TO], "secret"),
+    ("publish", "U private", [TO], "secret"),
+    ("fetch", "U private", [value("url", False)], "secret"),  # a composed URL can carry anything
+    ("send", "U private", [TO, value("url", False)], "secret"),
+    ("read", "P private", [value("url", False)], "public"),
+    ("read", "P secret", [value("query", False)], "private"),
+])
+def test_what_a_human_cannot_see_through_stays_refused(
+    effect: str, context: str, values: list[Value], clearance: Clearance
+) -> None:
+    assert isinstance(verdict(effect, context, *values, clearance=clearance), Denied)
+
+
+def test_a_denial_of_one_rule_beats_the_question_of_another() -> None:
+    asked_and_denied = verdict("pay", "U private", TO, value("url", False))
+    assert isinstance(asked_and_denied, Denied)
+    assert asked_and_denied.code == "trifecta"
+
+
+def test_two_questions_are_asked_as_one_with_all_their_arguments() -> None:
+    both = verdict("send", "U private", TO, value("payload", False), clearance="public")
+    assert isinstance(both, NeedsApproval)
+    assert (both.code, both.arguments) == ("trifecta", ("target", "payload"))
+    assert "cleared for public" in both.question

@@ -17,6 +17,7 @@ class LabelBook:
         self._journal = journal
         self._labels: dict[str, Label] = {}
         self._durable: dict[str, Label] = {}
+        self._sources: dict[str, tuple[str, ...]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._floor = CLEAN
 
@@ -35,10 +36,21 @@ class LabelBook:
                 self._floor = WORST
                 continue
             self._labels[context] = self._durable[context] = self.current(context).join(label)
+            self._came_from(context, body.get("source"))
 
     def current(self, context: str) -> Label:
         """The join of all that was shown in this context so far."""
         return self._labels.get(context, CLEAN).join(self._floor)
+
+    def sources(self, context: str) -> tuple[str, ...]:
+        """The targets whose answers made the label what it is, oldest first."""
+        return self._sources.get(context, ())
+
+    def _came_from(self, context: str, source: Json) -> None:
+        """A label gets worse six times at most, so this is short."""
+        known = self.sources(context)
+        if isinstance(source, str) and source and source not in known:
+            self._sources[context] = (*known, source)
 
     async def join(
         self, context: str, label: Label, *, tenant: str, session: SessionId | None, source: str
@@ -70,4 +82,5 @@ class LabelBook:
                     )
                 )
                 self._durable[context] = new
+                self._came_from(context, source)
             return new

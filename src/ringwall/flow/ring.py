@@ -16,6 +16,7 @@ from ringwall.call import (
     Denied,
     Facts,
     Json,
+    NeedsApproval,
     RingName,
     Subject,
     Verdict,
@@ -27,7 +28,7 @@ from ringwall.flow.book import LabelBook
 from ringwall.flow.interface import Canonical, SessionLookup, SessionView
 from ringwall.flow.labels import Label, join
 from ringwall.flow.prompt import Prompt
-from ringwall.flow.rules import Situation, Value, first_denial
+from ringwall.flow.rules import NUMBERS, Situation, Value, judged
 from ringwall.interface import Passage, Stopped, Targets, Through
 from ringwall.manifest.types import ArgumentRole, Manifest, Operation, OutputLabel, ToolServer
 
@@ -61,8 +62,10 @@ class FlowRing:
         self._canonical = canonical
 
     async def enter(self, call: Call, facts: Facts) -> Passage:
-        """Refuses a recipient who may not see the data, or a target that untrusted text may have chosen."""
-        if call.kind == "operate":
+        """Refuses, or asks about, a recipient who may not see the data, or a target that untrusted text may have
+        chosen. Whether a human answered is for the wall: what was asked is judged anew each time."""
+        if call.kind in {"operate", "secret"}:
+            # Of an SVID an agent names nothing but audiences out of a closed list: no data of anybody's goes out.
             facts[self.name] = {"denied": False}
             return Through(Allowed())
         session = self._sessions.get(call.session)
@@ -78,10 +81,10 @@ class FlowRing:
             facts[self.name] = {"context": _facts(label), **_denial(verdict)}
             return Through(verdict)
         case = self._situation(call, server, operation, session, label)
-        verdict = first_denial(case) or Allowed()
+        verdict = judged(case)
         facts[self.name] = {
             "effect": case.effect,
-            "context": _facts(label),
+            "context": {**_facts(label), "sources": list(self._book.sources(session.context))},
             "args": [
                 {"name": v.argument, "role": v.role.role, "kind": v.role.kind, "trusted": v.trusted}
                 for v in case.values
@@ -253,4 +256,6 @@ def _facts(label: Label) -> Json:
 def _denial(verdict: Verdict) -> dict[str, Json]:
     if isinstance(verdict, Denied):
         return {"denied": True, "rule": verdict.detail.get("rule", 0), "code": verdict.code}
+    if isinstance(verdict, NeedsApproval):
+        return {"denied": False, "asked": True, "rule": NUMBERS[verdict.code], "code": verdict.code}
     return {"denied": False}

@@ -1,12 +1,18 @@
-"""The rules of the flow ring, one function each: canonical values in, a denial or None out."""
+"""The rules of the flow ring, one function each: canonical values in, a denial, a question or None out.
+
+A human is asked where there is a value to look at, and the value is all there is to decide. What no human could see
+through stays a denial: an argument nobody declared, a target that is not there, a URL that the model composed (what
+it carries can be in any part of it), publishing, and anything once secret data was read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
-from ringwall.call import Denied
+from ringwall.call import Allowed, Denied, NeedsApproval, Verdict
 from ringwall.flow.labels import Label
 from ringwall.manifest.types import ArgumentRole, Clearance
 
@@ -44,6 +50,16 @@ class Situation:
     def tainted(self) -> bool:
         return self.context.untrusted or not self.clean_waiver
 
+    @property
+    def secret(self) -> bool:
+        """Secret data was read: it goes to nobody whom the request does not name, whoever says yes."""
+        return self.context.confidentiality == "secret"
+
+    @property
+    def composed(self) -> list[str]:
+        """URLs that the prompt does not name."""
+        return [v.argument for v in self.values if v.role.role == "url" and not v.trusted]
+
     def doubtful(self, roles: Collection[str]) -> list[str] | None:
         """Arguments of these roles that the prompt does not name; None when all are named.
 
@@ -65,7 +81,7 @@ def declared_arguments(case: Situation) -> Denied | None:
     )
 
 
-def irreversible_target(case: Situation) -> Denied | None:
+def irreversible_target(case: Situation) -> Denied | NeedsApproval | None:
     """Rule 2: a payee, grantee or new credential must stand in the request itself.
 
     Only a process that saw nothing but the prompt and systems of record may choose it. The waiver for clean
@@ -75,6 +91,8 @@ def irreversible_target(case: Situation) -> Denied | None:
     seen_only_records = case.clean_waiver and case.context.integrity in _AS_TRUE_AS_RECORDS
     if case.effect not in IRREVERSIBLE or seen_only_records or wrong is None:
         return None
+    if wrong and not case.secret:
+        return _ask(case, "untrusted_target", f"May this {case.effect} go where the task does not say", wrong)
     return Denied(
         code="untrusted_target",
         reason="the recipient does not come from the request",
@@ -83,16 +101,18 @@ def irreversible_target(case: Situation) -> Denied | None:
     )
 
 
-def trifecta(case: Situation) -> Denied | None:
+def trifecta(case: Situation) -> Denied | NeedsApproval | None:
     """Rule 7: private data, untrusted text and a way out together: the recipient must stand in the request.
 
     A URL is a way out whatever the effect is called: whoever composes it chooses what its server reads.
     """
     wrong = case.doubtful({"target"})
-    composed = [v.argument for v in case.values if v.role.role == "url" and not v.trusted]
+    composed = case.composed
     outward = case.effect in BROADCAST or (case.effect in OUTWARD and wrong is not None) or composed
     if not outward or not case.tainted or not case.context.above("public"):
         return None
+    if wrong and not composed and not case.secret and case.effect not in BROADCAST:
+        return _ask(case, "trifecta", f"May this {case.effect} reach somebody the task does not name", wrong)
     return Denied(
         code="trifecta",
         reason="private data and untrusted text were read, and the recipient does not come from the request",
@@ -101,11 +121,13 @@ def trifecta(case: Situation) -> Denied | None:
     )
 
 
-def clearance(case: Situation) -> Denied | None:
+def clearance(case: Situation) -> Denied | NeedsApproval | None:
     """Rule 11: a recipient sees nothing above its clearance; what the request itself says may always go."""
     free = [v.argument for v in case.values if not v.trusted]
     if not free or not case.context.above(case.clearance):
         return None
+    if not case.composed and not case.secret:
+        return _ask(case, "above_clearance", f"May {case.recipient}, cleared for {case.clearance}, be shown", free)
     return Denied(
         code="above_clearance",
         reason=f"{case.recipient} may not be shown what was read here",
@@ -119,13 +141,34 @@ def clearance(case: Situation) -> Denied | None:
     )
 
 
+def _ask(case: Situation, code: str, what: str, arguments: Sequence[str]) -> NeedsApproval:
+    named = tuple(dict.fromkeys(arguments))
+    return NeedsApproval(
+        code=code,
+        question=f"{what}: {', '.join(named)}? The process has been shown {case.context}.",
+        arguments=named,
+    )
+
+
 RULES: Final = (declared_arguments, irreversible_target, trifecta, clearance)
+NUMBERS: Final[Mapping[str, int]] = MappingProxyType({
+    "undeclared_argument": 1, "untrusted_target": 2, "trifecta": 7, "above_clearance": 11,
+})
 
 
-def first_denial(case: Situation) -> Denied | None:
-    """The first rule that denies, in order."""
+def judged(case: Situation) -> Verdict:
+    """What all rules together say: the first denial, else one question with everything that is asked."""
+    asked: list[NeedsApproval] = []
     for rule in RULES:
-        denied = rule(case)
-        if denied is not None:
-            return denied
-    return None
+        found = rule(case)
+        if isinstance(found, Denied):
+            return found
+        if found is not None:
+            asked.append(found)
+    if not asked:
+        return Allowed()
+    return NeedsApproval(
+        code=asked[0].code,
+        question=" ".join(one.question for one in asked),
+        arguments=tuple(dict.fromkeys(name for one in asked for name in one.arguments)),
+    )

@@ -1,0 +1,1 @@
+"""Approvals: calls that wait for a human, what humans said, and standing endorsements."""
