@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.audit.support import a_call, opened, verdicts
+from tests.audit.support import a_call, opened, verdicts, verify_consistency
 
 from ringwall.audit.checkpoint import SignedCheckpoint
 from ringwall.audit.export import export_checkpoint, export_consistency, export_record, include, newest
-from ringwall.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
+from ringwall.audit.merkle import leaf_hash, verify_inclusion
 from ringwall.audit.reader import key_folder
 from ringwall.audit.segments import Damage
 from ringwall.audit.verify import load_keys

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.audit.support import verify_consistency
 
 from ringwall.audit.merkle import (
     EMPTY_ROOT,
@@ -14,7 +15,6 @@ from ringwall.audit.merkle import (
     inclusion_proof,
     leaf_hash,
     node_hash,
-    verify_consistency,
     verify_inclusion,
 )
 

@@ -317,5 +317,5 @@ def threaded_start() -> str:
 
 def strengths() -> Any:
     found = probe()
-    return {"can": found.can_confine, "strong": found.strong, "root": found.root,
+    return {"can": found.can_confine, "root": found.root,
             "all": [[each.name, each.holds, each.errno] for each in found.probes]}  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,6 +62,14 @@ def test_the_self_test_tells_when_something_succeeds(who: str) -> None:
     ran = perform(who, "escape", layers=[], arguments=[])
 
     assert set(ran["self_test"].values()) == {"SUCCEEDED"}
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_it_dies_before_ringwall_when_memory_runs_out(who: str) -> None:
+    ran = perform(who, "run_python", code="print(open('/proc/self/oom_score_adj').read())")
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+
+    assert int(ran["out"]) == min(own + 800, 1000)
 
 
 def test_the_printed_attempts_fit_a_terminal_and_end_with_the_count() -> None:

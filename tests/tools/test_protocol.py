@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringwall.call import Json
 from ringwall.errors import BadInput
 from ringwall.tools import protocol
 from ringwall.tools.protocol import (
@@ -177,11 +178,41 @@ def test_what_is_not_json_is_refused(value: object) -> None:
         assert isinstance(value, set | int)  # a set goes out as a list, a large number as it is
 
 
-def test_a_result_cannot_blow_up_in_memory() -> None:
-    crowd = b"[" + b"[]," * protocol.MAX_CONTAINERS + b"[]]"
-    with pytest.raises(BadInput):
-        protocol.decode_value(crowd)
-    with pytest.raises(BadInput):
-        protocol.decode_value(b'["a\\\\",' + crowd[1:])  # a string that ends with a backslash hides nothing
-    text = b'"' + b"[{" * protocol.MAX_CONTAINERS + b'\\"[{"'
-    assert len(protocol.decode_value(text)) == 2 * protocol.MAX_CONTAINERS + 3  # brackets in a text are text
+MANY = protocol.MAX_VALUES + 1
+CROWDS = [b"[" + b",".join([one] * MANY) + b"]" for one in (b"[]", b"{}", b"1", b'"a"', b"null")]
+CROWDS.append(b"{" + b",".join(b'"%d":1' % number for number in range(protocol.MAX_VALUES // 2 + 1)) + b"}")
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_a_result_of_too_many_values_is_refused_before_it_is_read(crowd: bytes) -> None:
+    for raw in (crowd, b'["a\\\\",' + crowd + b"]", b'["\\"",' + crowd + b"]"):  # no string hides what follows it
+        with pytest.raises(BadInput) as fault:
+            protocol.decode_value(raw)
+        assert fault.value.code == "too_many_values"
+    with pytest.raises(BadInput) as fault:
+        protocol.encode_value(msgspec.json.decode(crowd))
+    assert fault.value.code == "too_many_values"
+
+
+def test_what_stands_in_a_text_is_no_value() -> None:
+    text = b'"' + b"[{,:" * protocol.MAX_VALUES + b'\\"[{,:"'
+    assert len(protocol.decode_value(text)) == 4 * protocol.MAX_VALUES + 5
+    assert protocol.decode_value(b"[" + b"[]," * 40_000 + b"[]]") == [[]] * 40_001
+
+
+@settings(max_examples=200, deadline=None)
+@given(json_values, st.integers(0, 30))
+def test_no_value_beyond_the_limit_is_ever_read(value: Json, most: int) -> None:
+    def count(item: Json) -> int:
+        if isinstance(item, dict):
+            return 1 + sum(1 + count(inner) for inner in item.values())
+        return 1 + sum(map(count, item)) if isinstance(item, list) else 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "MAX_VALUES", most)
+        try:
+            protocol.decode_value(msgspec.json.encode(value))
+        except BadInput as fault:
+            assert fault.code == "too_many_values"
+        else:
+            assert count(value) <= most

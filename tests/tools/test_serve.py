@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tests.tools.office import gather, sidecar
+from tests.tools.office import gate, gather, sidecar
 
 from ringwall.call import Json
 from ringwall.errors import RingwallError
 from ringwall.tools import serve
 
 MODULE = "tests.tools.servers.ledger"
+SLOW = "tests.tools.servers.slow"
 
 
 def test_public_functions_become_tools_with_closed_schemas_and_strict_arguments() -> None:
@@ -96,3 +98,30 @@ def test_a_wrong_command_ends_with_2_and_a_sentence(argv: list[str]) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
     assert done.stderr.strip()
+
+
+def test_a_function_that_goes_on_when_nobody_waits_says_when_it_is_over() -> None:
+    async def run() -> None:
+        freed = asyncio.Event()
+
+        async def free() -> None:
+            freed.set()
+
+        async with sidecar({"slow": ["-m", "ringwall.tools.serve", SLOW]}) as at, gate() as door:
+            async with aclosing(at.client.run_tool("slow", "wait", {"gate": door.path}, call="c1")) as answer:
+                step = asyncio.ensure_future(anext(answer))
+                assert await door.said() == "waiting"
+                assert not at.client.afterwards("c1", free)  # somebody waits: its end is the call's
+                step.cancel()
+                await asyncio.gather(step, return_exceptions=True)
+            assert at.client.afterwards("c1", free)
+            values, _ = await gather(at.client.run_tool("builtin", "echo", {"text": "a"}))
+            assert values == [{"text": "a"}]
+            assert not freed.is_set()
+            door.open()
+            assert await door.said() == "over"
+            async with asyncio.timeout(20):
+                await freed.wait()
+            assert not at.client.afterwards("c1", free)
+
+    asyncio.run(run())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 
 import msgspec
@@ -19,6 +20,7 @@ from ringwall.clock import SystemClock
 from ringwall.errors import BadInput, RingwallError, Unavailable
 from ringwall.tools import protocol
 from ringwall.tools.keeper import STEADY_S, Keeper
+from ringwall.tools.pending import Calls, Pending
 from ringwall.tools.protocol import (
     Attach,
     CallTool,
@@ -34,7 +36,7 @@ from ringwall.tools.protocol import (
     Ready,
     ServerConfig,
 )
-from ringwall.tools.sidecar_client import SidecarClient, Times
+from ringwall.tools.sidecar_client import NEWS, SidecarClient, Times
 from ringwall.wire import frames
 
 
@@ -375,3 +377,156 @@ def test_back_off_doubles_is_capped_and_ends_with_a_server_that_stays() -> None:
 def test_a_frame_over_the_limit_is_not_sent() -> None:
     with pytest.raises(BadInput):
         frames.encode(bytes(frames.MAX_FRAME + 1))
+
+
+async def left(fake: Fake, call: str, freed: list[str], seconds: float = 20) -> None:
+    """Call, hang up, and have something given back once the tool is over."""
+    async with aclosing(fake.client.run_tool("b", "echo", {"text": "a"}, seconds=seconds, call=call)) as answer:
+        step = asyncio.ensure_future(anext(answer))
+        while isinstance(await fake.hears(), Cancel):
+            pass
+        step.cancel()
+        await asyncio.gather(step, return_exceptions=True)
+
+    async def free() -> None:
+        freed.append(call)
+
+    assert fake.client.afterwards(call, free)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 (nothing tells)
+            await asyncio.sleep(0)
+
+
+def test_what_a_call_holds_is_kept_until_the_sidecar_says_its_end() -> None:
+    async def run() -> None:
+        async with taken_over() as fake:
+            freed: list[str] = []
+            await left(fake, "c1", freed)
+            await left(fake, "c2", freed)
+            await fake.says(Piece(id=2, value=b"1"), Ended(id=2, end="done"))
+            await until(lambda: freed)
+            assert freed == ["c2"]
+            assert len(fake.client._calls) == 1
+            await fake.says(Ended(id=1, end="unknown", code="abandoned"))
+            await until(lambda: len(freed) == 2)
+            assert fake.client.alive
+
+    asyncio.run(run())
+
+
+def test_it_is_kept_no_longer_than_the_tools_time_and_the_sidecar_is_told_that_it_is_over() -> None:
+    async def run() -> None:
+        async with taken_over() as fake:
+            freed: list[str] = []
+            await left(fake, "c1", freed, seconds=0.2)
+            await until(lambda: freed)
+            assert await fake.hears() == Cancel(id=1, why="caller")
+            assert await fake.hears() == Cancel(id=1, why="timeout")
+            await fake.says(Ended(id=1, end="unknown", code="abandoned"))
+            assert len(fake.client._calls) == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("how", ["link", "server"])
+def test_it_is_given_back_when_what_worked_on_it_is_gone(how: str) -> None:
+    async def run() -> None:
+        async with taken_over() as fake:
+            freed: list[str] = []
+            await left(fake, "c1", freed)
+            if how == "link":
+                fake.client.close()
+            else:
+                fake.client._calls.server_lost("b")
+            await until(lambda: freed)
+
+    asyncio.run(run())
+
+
+def test_a_call_that_has_its_end_or_was_never_left_has_no_afterwards() -> None:
+    async def run() -> None:
+        async with taken_over() as fake:
+            call = asyncio.create_task(gather(fake.client.run_tool("b", "echo", {"text": "a"}, call="c1")))
+            await fake.hears()
+            assert not fake.client.afterwards("c1", _never)
+            await fake.says(Piece(id=1, value=b"1"), Ended(id=1, end="done"))
+            await call
+            assert not fake.client.afterwards("c1", _never)
+            assert not fake.client.afterwards("", _never)
+
+    asyncio.run(run())
+
+
+async def _never() -> None:
+    raise AssertionError
+
+
+STRAYS: list[FromSidecar] = [
+    Piece(id=1, value=b"1"), Ended(id=1, end="done"), protocol.Definitions(id=1, definitions=b"[]"),
+]
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+def test_a_frame_about_a_call_that_had_its_end_ends_the_link(stray: FromSidecar) -> None:
+    async def run() -> None:
+        async with taken_over() as fake:
+            await left(fake, "c1", [])
+            await fake.says(Ended(id=1, end="unknown", code="abandoned"), stray)
+            assert await fake.is_cut_off()
+            assert "bad_frame" in fake.downs[0]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("pieces", [[Piece(id=1, value=b"")] * (protocol.MAX_CHUNKS + 1),
+                                    [Piece(id=1, value=b"x" * (1 << 20))] * 9])
+def test_a_call_nobody_waits_for_may_not_be_answered_without_end_either(pieces: list[FromSidecar]) -> None:
+    async def run() -> None:
+        async with taken_over() as fake:
+            await left(fake, "c1", [])
+            with contextlib.suppress(ConnectionError):
+                await fake.says(*pieces)
+            assert await fake.is_cut_off()
+            assert "bad_frame" in fake.downs[0]
+
+    asyncio.run(run())
+
+
+def test_answers_that_nobody_reads_are_bounded_over_all_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ringwall.tools.pending.MAX_UNREAD", 3 << 20)
+    calls, waiting = Calls(), [Pending() for _ in range(4)]
+    for number, pending in enumerate(waiting, 1):
+        calls.sent(number, pending)
+    for number in (1, 2, 3):
+        calls.hear(Piece(id=number, value=b"x" * (1 << 20)))
+    calls.taken(waiting[0], 1 << 20)  # read
+    calls.hear(Piece(id=4, value=b"x" * (1 << 20)))
+    with pytest.raises(BadInput):
+        calls.hear(Piece(id=1, value=b"x"))
+
+
+def test_a_sidecar_that_owes_too_many_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ringwall.tools.pending.MAX_LEFT", 3)
+
+    async def run() -> None:
+        async with taken_over(Times(tool_s=0.01)) as fake:
+            for _ in range(4):
+                await gather(fake.client.run_tool("b", "echo", {"text": "a"}))
+            assert await fake.is_cut_off()
+            assert "owes" in fake.downs[0]
+
+    asyncio.run(run())
+
+
+def test_news_of_servers_beyond_what_starts_and_listings_explain_ends_the_link() -> None:
+    async def run() -> None:
+        async with taken_over() as fake:
+            await fake.says(*[Changed(server="s", generation=1)] * NEWS)
+            await fake.says(*[Changed(server="s", generation=1)])
+            assert await fake.is_cut_off()
+            assert "news" in fake.downs[0]
+
+    asyncio.run(run())

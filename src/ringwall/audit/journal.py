@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ringwall.audit.budget import OUTCOME, SMALL, LogBudget, over
 from ringwall.audit.counts import COUNT_SECONDS, Counter
 from ringwall.audit.disk import Disk, SystemDisk
 from ringwall.audit.reader import LogReader, log_folder, tenants
@@ -43,6 +44,7 @@ class AuditJournal:
         self._opening: dict[str, asyncio.Task[TenantAudit]] = {}
         self._faults: dict[str, AuditError] = {}
         self._standing: dict[str, Json] = {}
+        self._budget = settings.budget
         self._counter = Counter(self._write_count)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -50,6 +52,7 @@ class AuditJournal:
     def open(
         cls, state_dir: Path, keys: RootKeys, clock: Clock, *, quota_mib: int, origin: str = ORIGIN,
         disk: Disk | None = None, deadline: float = DEADLINE_SECONDS, segment: int = SEGMENT_BYTES,
+        budget: LogBudget | None = None,
     ) -> AuditJournal:
         """Open every log of a state folder for writing. Blocks for the disk.
 
@@ -64,6 +67,7 @@ class AuditJournal:
             disk: the file system; the real one if not given.
             deadline: seconds a caller waits at most for a record to be durable.
             segment: bytes of a new segment file.
+            budget: what one agent may write; None: as much as there is.
 
         Raises:
             AuditError: the system log cannot be opened.
@@ -72,7 +76,7 @@ class AuditJournal:
         """
         journal = cls(
             Settings(state=state_dir, keys=keys, clock=clock, disk=disk or SystemDisk(), origin=origin,
-                     quota=quota_mib * _MIB, segment=segment),
+                     quota=quota_mib * _MIB, segment=segment, budget=budget),
             deadline=deadline,
         )
         try:
@@ -116,7 +120,7 @@ class AuditJournal:
         return {"durability": DURABILITY, "logs": logs}
 
     def set_standing(self, facts: Mapping[str, Json]) -> None:
-        """Facts that every record shows from now on: rings that only advise, an open confinement, …"""
+        """Clear facts about this installation that every record shows from now on; empty: none."""
         self._standing = dict(facts)
 
     async def intent(self, call: Call, verdicts: Verdicts) -> Seq:
@@ -124,9 +128,10 @@ class AuditJournal:
         held = await self._tenant(call.tenant)
         session = call.session or ""
         key = await self._key(held, session)
-        record = call_record(
-            call, verdicts, type="intent", now=self._clock.now(), key=key, standing=self._standing
-        )
+        now = self._clock.now()
+        record = call_record(call, verdicts, type="intent", now=now, key=key, standing=self._standing)
+        if not self._fits(call, len(record) + OUTCOME):
+            raise over()  # never without its body: a flood would be the way to do something unseen
         pending = Pending(call.id, subject_name(call.subject), session, key)
 
         def abandoned(number: int) -> None:
@@ -138,13 +143,30 @@ class AuditJournal:
 
     async def refusal(self, call: Call, verdicts: Verdicts) -> Seq:
         """A refused call with all that was judged, durable on return."""
+        return await self._judged(call, verdicts, "refused")
+
+    async def held(self, call: Call, verdicts: Verdicts) -> Seq:
+        """A call that waits for a human, with all that was judged, durable on return."""
+        return await self._judged(call, verdicts, "held")
+
+    async def _judged(self, call: Call, verdicts: Verdicts, type: str) -> Seq:  # noqa: A002
         held = await self._tenant(call.tenant)
         session = call.session or ""
         key = await self._key(held, session)
-        record = call_record(
-            call, verdicts, type="refused", now=self._clock.now(), key=key, standing=self._standing
-        )
+        now = self._clock.now()
+        record = call_record(call, verdicts, type=type, now=now, key=key, standing=self._standing)
+        if not self._fits(call, len(record)):
+            if type != "refused":
+                raise over()
+            if len(record) > SMALL:
+                record = call_record(call, verdicts, type=type, now=now, key=key, standing=self._standing,
+                                     whole=False)
+            if self._budget is not None and not self._budget.short(call.subject, len(record)):
+                raise over()
         return Seq(f"{held.log.tenant}/{await self._durable(held, record, None)}")
+
+    def _fits(self, call: Call, size: int) -> bool:
+        return self._budget is None or self._budget.whole(call.subject, size)
 
     async def outcome(self, seq: Seq, outcome: Outcome) -> None:
         """How an intent ended. Durable with the next batch, at most 50 ms later.
@@ -162,7 +184,10 @@ class AuditJournal:
         """An event, durable on return."""
         held = await self._tenant(event.tenant)
         key = await self._key(held, event.session or "") if event.sealed else None
-        return Seq(f"{held.log.tenant}/{await self._durable(held, self._event(event, key), None)}")
+        record = self._event(event, key)
+        if self._budget is not None and not self._budget.event(event, len(record)):
+            raise over()
+        return Seq(f"{held.log.tenant}/{await self._durable(held, record, None)}")
 
     def count(self, event: Event) -> None:
         """Count an event that may come in floods: at most one record a second for equal ones, none lost."""
@@ -176,13 +201,14 @@ class AuditJournal:
         """Hand over the counted records that are due by the clock."""
         self._counter.flush(monotonic=self._clock.monotonic())
 
-    async def forget(self, tenant: str, session: SessionId) -> Seq:
-        """Destroy a session's keys: its bodies are unreadable from now on. Gives the record of that."""
+    async def forget(self, tenant: str, session: SessionId, by: str = "") -> Seq:
+        """Destroy a session's keys: nothing opens its bodies. The record of that; BadInput if there were none."""
         held = await self._tenant(tenant)
         gone = await asyncio.to_thread(held.ring.forget, session)
-        return await self.note(
-            Event(type="session_forgotten", tenant=tenant, session=session, body={"keys": gone})
-        )
+        if not gone:
+            raise BadInput(f"no session {session[:64]!a} has keys in this log", code="no_such_session")
+        event = Event(type="session_forgotten", tenant=tenant, session=session, subject=by, body={"keys": gone})
+        return await self.note(event)
 
     def records(
         self, tenant: str, since: int = 0, types: Collection[str] | None = None

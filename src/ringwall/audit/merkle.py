@@ -162,30 +162,3 @@ def _subproof(old: int, start: int, end: int, nodes: Nodes, *, whole: bool) -> l
     if old <= split:
         return [*_subproof(old, start, middle, nodes, whole=whole), nodes(middle, end)]
     return [*_subproof(old - split, middle, end, nodes, whole=False), nodes(start, middle)]
-
-
-def verify_consistency(old: int, old_root: bytes, new: int, new_root: bytes, proof: Sequence[bytes]) -> bool:
-    """Whether the newer tree only added to the older one (RFC 9162, section 2.1.4.2)."""
-    if old == new:
-        return not proof and old_root == new_root
-    if not 0 < old < new or not proof:
-        return False
-    path = list(proof) if old & (old - 1) else [old_root, *proof]
-    fn, sn = old - 1, new - 1
-    while fn & 1:
-        fn >>= 1
-        sn >>= 1
-    older = newer = path[0]
-    for step in path[1:]:
-        if sn == 0:
-            return False
-        if fn & 1 or fn == sn:
-            older, newer = node_hash(step, older), node_hash(step, newer)
-            while not fn & 1 and fn:
-                fn >>= 1
-                sn >>= 1
-        else:
-            newer = node_hash(newer, step)
-        fn >>= 1
-        sn >>= 1
-    return sn == 0 and older == old_root and newer == new_root

@@ -40,7 +40,7 @@ DURABILITY: Final = "fdatasync"  # what had happened before an intent was acknow
 MAX_HASHES: Final = 64  # positions hashed one by one; about 1 microsecond each, on the path of every call
 MAX_CLEAR_TEXT: Final = 200  # characters of a name in clear: enough for any honest one
 WHOLE: Final = "*"  # the position of the arguments as a whole
-CALL_TYPES: Final = frozenset({"intent", "refused"})
+CALL_TYPES: Final = frozenset({"intent", "refused", "held"})
 OWN_TYPES: Final = CALL_TYPES | {"outcome", "cut"}  # what no event may be called
 
 
@@ -65,16 +65,17 @@ def effects(record: bytes) -> int | None:
 
 
 def call_record(call: Call, verdicts: Verdicts, *, type: str, now: float, key: SessionKey,  # noqa: A002
-                standing: Mapping[str, Json]) -> bytes:
+                standing: Mapping[str, Json], whole: bool = True) -> bytes:
     """The record of a judged call.
 
     Args:
         call: as judged.
         verdicts: what the rings said, with all facts.
-        type: ``intent`` or ``refused``.
+        type: ``intent``, ``refused`` or ``held``.
         now: seconds since the epoch.
         key: of the call's session.
         standing: clear facts about this installation that every record shows.
+        whole: with its body; else with that one's length and keyed hash only.
 
     Raises:
         AuditError: ``bad_record``, a value that has no JSON form.
@@ -107,8 +108,13 @@ def call_record(call: Call, verdicts: Verdicts, *, type: str, now: float, key: S
     # Names of arguments are known words only once the closed schemas have passed them; inside a model's request
     # (schemas of functions) they are the agent's own.
     named = call.kind != "model" and not any(name in {"identity", "capability"} for name, _ in verdicts.denied)
-    clear["hashes"] = keyed_hashes(call.args, key, named=named)
-    return _sealed(clear, body, key)
+    clear["hashes"] = keyed_hashes(call.args, key, named=named and whole)
+    if whole:
+        return _sealed(clear, body, key)
+    raw = _canonical(body)
+    # Keyed: a plain hash would tell whoever guesses what was said, also after the session was forgotten.
+    clear["left_out"] = {"bytes": len(raw), "hmac": hmac.digest(key.mac, raw, "sha256").hex()}
+    return _canonical(clear)
 
 
 def outcome_record(of: int, outcome: Outcome, *, now: float, call: str, subject: str, key: SessionKey | None,
@@ -222,6 +228,12 @@ class Record:
         found = self.clear.get("event")
         return cast("dict[str, Json]", found) if isinstance(found, dict) else {}
 
+    @property
+    def left_out(self) -> int | None:
+        """Bytes of a body that was not written because its agent had used up its part of the log; None: it was."""
+        found = self.clear.get("left_out")
+        return int(cast("dict[str, Json]", found)["bytes"]) if isinstance(found, dict) else None
+
     def unseal(self, key: SessionKey) -> Json:
         """The decrypted body of a call or outcome; None if it has none.
 
@@ -249,6 +261,8 @@ def parse_record(number: int, raw: bytes) -> Record:
         raise _bad("an outcome names its intent and its end")
     if clear["type"] in CALL_TYPES and not _is_call(clear):
         raise _bad("a call has a subject, a kind, a target, a digest and verdicts")
+    if "left_out" in clear and not _is_left_out(clear["left_out"]):
+        raise _bad("what it left out has a length and a hash")
     return Record(number, clear, _sealed_body(clear))
 
 
@@ -263,6 +277,11 @@ def _is_call(clear: Mapping[str, Json]) -> bool:
         type(v) is list and len(cast("list[Json]", v)) == 3 and all(type(x) is str for x in cast("list[Json]", v))
         for v in cast("list[Json]", verdicts)
     )
+
+
+def _is_left_out(value: Json) -> bool:
+    fields = cast("dict[str, Json]", value) if isinstance(value, dict) else {}
+    return set(fields) == {"bytes", "hmac"} and type(fields["bytes"]) is int and type(fields["hmac"]) is str
 
 
 def _sealed_body(clear: dict[str, Json]) -> bytes | None:
@@ -304,7 +323,7 @@ def _in_full(verdict: Verdict) -> dict[str, Json]:
             return {"verdict": "allowed"}
         case NeedsApproval():
             return {"verdict": "needs_approval", "code": verdict.code, "question": verdict.question,
-                    "remedy": verdict.remedy}
+                    "remedy": verdict.remedy, "arguments": list(verdict.arguments)}
         case Denied():
             return {"verdict": "denied", "code": verdict.code, "reason": verdict.reason,
                     "remedy": verdict.remedy, "detail": dict(verdict.detail), "retry_after": verdict.retry_after}

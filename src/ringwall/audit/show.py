@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ringwall.audit.budget import BEFORE_CALL
 from ringwall.audit.checkpoint import VerifierKey
 from ringwall.audit.disk import SystemDisk
 from ringwall.audit.export import Inclusion, include
@@ -53,10 +54,17 @@ class Shown:
 
 
 def stopped_by(record: Record) -> list[tuple[str, str]]:
-    """The rings that refused the call or wanted a human, with their codes."""
-    if record.type not in CALL_TYPES:
+    """The rings that refused the call, or if none did those that wanted a human, with their codes.
+
+    Before there is a call, the resolver. Nothing stopped a call that ran, though a human may have been asked.
+    """
+    if record.type == BEFORE_CALL:
+        return [("resolver", str(record.body.get("code", "")))]
+    if record.type not in CALL_TYPES or record.type == "intent":
         return []
-    return [(ring, code) for ring, verdict, code in record.clear["verdicts"] if verdict != "allowed"]
+    verdicts = record.clear["verdicts"]
+    denied = [(ring, code) for ring, verdict, code in verdicts if verdict == "denied"]
+    return denied or [(ring, code) for ring, verdict, code in verdicts if verdict != "allowed"]
 
 
 def show(state: Path, tenant: str, number: int, key: VerifierKey, keys: RootKeys | str) -> Shown:
@@ -105,7 +113,14 @@ def _ring(state: Path, tenant: str, keys: RootKeys | str) -> KeyRing | str:
         return str(fault)
 
 
+def left_out(size: int) -> str:
+    """Why a refusal has no body of so many bytes (``Record.left_out``)."""
+    return f"left out ({size} bytes): its agent had used up its part of the log"
+
+
 def _body(record: Record, ring: KeyRing | str) -> tuple[Json, str]:
+    if record.left_out is not None:
+        return None, left_out(record.left_out)
     if record.sealed is None:
         return None, "this record has none"
     if isinstance(ring, str):

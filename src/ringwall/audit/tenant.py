@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ringwall.audit.budget import LogBudget
 from ringwall.audit.checkpoint import Signer, VerifierKey
 from ringwall.audit.disk import Disk, replace_file
 from ringwall.audit.log import TenantLog
@@ -29,7 +30,7 @@ MAX_TENANT_BYTES: Final = 200  # file names have at most 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What all logs of one state folder share. ``quota`` in bytes per tenant."""
+    """What all logs of one state folder share. ``quota`` in bytes per tenant; ``budget``: of each agent in it."""
 
     state: Path
     keys: RootKeys
@@ -38,6 +39,7 @@ class Settings:
     origin: str
     quota: int
     segment: int = SEGMENT_BYTES
+    budget: LogBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from ringwall.confine import landlock, program, seccomp, shed, syscalls, view
 from ringwall.confine.selftest import run_probes
 from ringwall.confine.spec import Confinement
 
+OOM_SCORE: Final = "oom_score_adj"  # beside the probes' results: its value, or the errno's name
 FAILED: Final = 125  # the child's exit status when it could not be set up; only the zygote sees it
 _NEWUSER: Final = 0x10000000
 _SET_PDEATHSIG, _SET_NO_NEW_PRIVS = 1, 38
@@ -75,6 +76,7 @@ def run(start: Start) -> NoReturn:
 def _set_up(start: Start, control: socket.socket) -> None:
     spec, as_root, own_view = start.spec, os.geteuid() == 0, "namespaces" in start.spec.layers
     _calm_signals()
+    oom_score = shed.volunteer(spec.profile)
     if own_view:
         _enter_namespaces(spec, control, as_root=as_root)
     else:
@@ -95,7 +97,7 @@ def _set_up(start: Start, control: socket.socket) -> None:
     with _step("rlimits"):
         exec_fd = shed.limit(spec.limits, found.fd, own_count=own_view)
     _give_up(spec, exec_fd, keep_search=as_root and not own_view)
-    _tell(control, {"ready": run_probes(spec.self_test)})
+    _tell(control, {"ready": {**run_probes(spec.self_test), OOM_SCORE: oom_score}})
     _await(control, b"go")
     with _step("rlimits"):
         shed.limit_late(spec.limits)

@@ -85,11 +85,6 @@ class Strengths:
         """Every layer that a launch insists on works here."""
         return all(self[name].holds for name in ("namespaces", "view", "landlock", "seccomp"))
 
-    @property
-    def strong(self) -> bool:
-        """Nothing at all is missing."""
-        return all(each.holds for each in self.probes)
-
 
 def probe() -> Strengths:
     """Try everything; never raises for what this machine lacks.

@@ -35,7 +35,7 @@ class ToolEffect:
             yield Last(end="failed", error={"code": code, "reason": REASONS[code]})
             return
         server, _, op = call.target.name.partition("/")
-        answer = sidecar.run_tool(server, op, call.args, still=lambda: self._unchanged(call))
+        answer = sidecar.run_tool(server, op, call.args, still=lambda: self._unchanged(call), call=call.id)
         async with aclosing(answer):
             async for item in answer:
                 yield item

@@ -30,6 +30,7 @@ class _Served:
         self.server: McpServer | None = None
         self.task: asyncio.Task[None] | None = None
         self.probe: asyncio.Task[None] | None = None
+        self.changed = False  # the core was told, and has not asked since
 
 
 class ToolHost:
@@ -82,7 +83,7 @@ class ToolHost:
                 stdin=stdin,
                 stdout=stdout,
                 on_ready=lambda: self._tell(Ready(server=name, generation=generation)),
-                on_changed=lambda: self._tell(Changed(server=name, generation=generation)),
+                on_changed=lambda: self._changed(name, served),
                 on_over=lambda: self._lost(name, served),
             )
             await served.server.run()
@@ -90,19 +91,25 @@ class ToolHost:
             if served.server is None:
                 self._lost(name, served)
 
+    def _changed(self, name: str, served: _Served) -> None:
+        """Tell the core once, however often the server says it, until the core asks again."""
+        if not served.changed:
+            served.changed = True
+            self._tell(Changed(server=name, generation=served.generation))
+
     def _lost(self, name: str, served: _Served) -> None:
         """Tell the core before the calls under way end: what it sends next must not go to a dead server."""
         if self._served.get(name) is served:
             del self._served[name]
         self._tell(Lost(server=name, generation=served.generation))
 
-    async def call(self, server: str, op: str, args: Json) -> Json:
-        """Run one operation.
+    async def call(self, server: str, op: str, args: Json, left: Callable[[], bool]) -> Json:
+        """Run one operation. Cancelled while ``left``, it tells the server to stop, and waits for its last word.
 
         Raises:
             ToolFailed: the tool said no, in its own words.
             BadInput: no_such_server, no_such_operation, bad_arguments or bad_answer.
-            Unavailable: server_gone (nothing was sent) or server_lost.
+            Unavailable: server_gone (nothing was sent), server_lost, or abandoned: it was left, and is over.
 
         """
         config = self._config(server)
@@ -110,13 +117,15 @@ class ToolHost:
             return builtin.call(config.builtin, op, args)
         if not isinstance(args, dict):
             raise BadInput("a tool's arguments are an object", code="bad_arguments")
-        return await self._connected(server).call(op, args)
+        return await self._connected(server).call(op, args, left)
 
     async def definitions(self, server: str) -> list[Json]:
         """The server's definitions, asked anew. Raises as ``call`` does."""
         config = self._config(server)
         if config.builtin:
             return builtin.definitions(config.builtin)
+        if server in self._served:
+            self._served[server].changed = False
         return await self._connected(server).definitions()
 
     def suspect(self, server: str) -> None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Final, TypeVar
+from types import TracebackType
+from typing import Final, Self, TypeVar
 
 import anyio
 import mcp_types as types
@@ -26,6 +27,7 @@ from ringwall.call import Json
 from ringwall.errors import BadInput, Unavailable
 from ringwall.tools import values
 from ringwall.tools.lines import Lines
+from ringwall.tools.protocol import SETTLED
 from ringwall.tools.values import ToolFailed
 
 READ_BYTES: Final = 1 << 16
@@ -66,6 +68,8 @@ class McpServer:
         self._on_over = on_over
         self._session: ClientSession | None = None
         self._over = asyncio.Event()
+        self._numbers: dict[asyncio.Task[Json] | None, types.RequestId] = {}  # what each task asked last
+        self._late: dict[types.RequestId, asyncio.Future[None]] = {}  # nobody waits for these answers
         self._asked = 0  # requests of the server that it has not let us answer yet
 
     @property
@@ -78,6 +82,8 @@ class McpServer:
         if not self.over:
             self._over.set()
             self._on_over()
+            for answer in self._late.values():
+                _done(answer)
 
     async def run(self) -> None:
         """Shake hands and stay until the server ends, breaks the protocol, or is closed."""
@@ -115,7 +121,7 @@ class McpServer:
         reads: MemoryObjectReceiveStream[SessionMessage | Exception],
         writes: MemoryObjectSendStream[SessionMessage],
     ) -> None:
-        async with ClientSession(reads, writes, message_handler=self._hear) as session:
+        async with ClientSession(reads, _Numbered(writes, self._numbers), message_handler=self._hear) as session:
             hands = asyncio.create_task(session.initialize())
             over = asyncio.create_task(self._over.wait())
             try:
@@ -145,6 +151,7 @@ class McpServer:
                     # ValueError: a line that is no message.
                     message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
                     self._count(message)
+                    self._settle(message)
                     await session.send(SessionMessage(message))
         except (BadInput, ValueError, OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass
@@ -158,6 +165,16 @@ class McpServer:
             self._asked += 1
             if self._asked > MAX_ASKED:
                 raise BadInput("a tool server asks without reading the answers", code="server_lost")
+
+    def _settle(self, message: types.JSONRPCMessage) -> None:
+        """An answer nobody waits for; or our own ``tools.serve`` says that it has none to give, and is done."""
+        number: object = None
+        if isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
+            number = message.id
+        elif isinstance(message, types.JSONRPCNotification) and message.method == SETTLED:
+            number = (message.params or {}).get("requestId")
+        if isinstance(number, int | str) and number in self._late:
+            _done(self._late[number])
 
     async def _write(
         self, writer: asyncio.StreamWriter, session: MemoryObjectReceiveStream[SessionMessage]
@@ -174,21 +191,46 @@ class McpServer:
         finally:
             self.close()
 
-    async def call(self, op: str, args: Json) -> Json:
-        """The operation's value (``tools.values``).
+    async def call(self, op: str, args: Json, left: Callable[[], bool]) -> Json:
+        """The operation's value (``tools.values``). Cancelled while ``left``, it waits for the server's last word.
 
         Raises:
             ToolFailed: the tool said no.
             Unavailable: server_gone, it was not there and nothing was sent; server_lost, it went away meanwhile.
+            Unavailable: abandoned, it was left and the server has answered all the same.
             BadInput: bad_answer.
 
         """
         request = types.CallToolRequest(params=types.CallToolRequestParams(name=op, arguments=args))
-        result = await self._ask(request, types.CallToolResult)
+        try:
+            result = await self._ask(request, types.CallToolResult)
+        except asyncio.CancelledError:
+            if not left():
+                raise
+            await self._last_word()
+            raise Unavailable("nobody waited for the answer", code="abandoned") from None
+        finally:
+            self._numbers.pop(asyncio.current_task(), None)
         content = [block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in result.content]
         if result.is_error:
             raise ToolFailed(values.error_text(content))
         return values.plain(content, result.structured_content)
+
+    async def _last_word(self) -> None:
+        """Wait until the server has answered what this task asked and gave up, or is gone.
+
+        A server that keeps to the letter of MCP never does: whoever cancelled must cancel again in the end.
+        """
+        task = asyncio.current_task()
+        number = self._numbers.get(task)
+        if task is None or number is None or self.over:
+            return
+        task.uncancel()
+        answer = self._late[number] = asyncio.get_running_loop().create_future()
+        try:
+            await answer
+        finally:
+            del self._late[number]
 
     async def definitions(self) -> list[Json]:
         """All definitions, page by page. Raises as ``call`` does; duplicate names are a BadInput."""
@@ -235,3 +277,36 @@ class McpServer:
             raise BadInput("a tool server's answer is not what MCP says", code="bad_answer") from fault
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as fault:
             raise Unavailable("the tool server went away", code="server_lost") from fault
+
+
+def _done(answer: asyncio.Future[None]) -> None:
+    if not answer.done():
+        answer.set_result(None)
+
+
+class _Numbered:
+    """A stream to the server that notes which request each task sent last."""
+
+    def __init__(
+        self, stream: MemoryObjectSendStream[SessionMessage],
+        numbers: dict[asyncio.Task[Json] | None, types.RequestId],
+    ) -> None:
+        self._stream = stream
+        self._numbers = numbers
+
+    async def send(self, item: SessionMessage, /) -> None:
+        if isinstance(item.message, types.JSONRPCRequest) and item.message.method == "tools/call":
+            self._numbers[asyncio.current_task()] = item.message.id
+        await self._stream.send(item)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> bool | None:
+        return await self._stream.__aexit__(exc_type, exc_val, exc_tb)

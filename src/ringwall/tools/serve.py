@@ -16,17 +16,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
 import mcp_types as types
 import pydantic_core
+from anyio.streams.memory import MemoryObjectSendStream
 from mcp.server.lowlevel.server import Server
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
 from ringwall.errors import RingwallError
+from ringwall.tools.protocol import SETTLED
+
+if TYPE_CHECKING:
+    from mcp.client._transport import ReadStream, WriteStream
 
 MAX_ERROR: Final = 4096  # characters of an exception's text
 
@@ -128,7 +134,31 @@ def server(module: ModuleType) -> Server[Any]:
 async def _run(module: ModuleType) -> None:
     served = server(module)
     async with stdio_server() as (reads, writes):
-        await served.run(reads, writes, served.create_initialization_options())
+        heard, reads_on = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_relay, reads, heard, writes)
+            await served.run(reads_on, writes, served.create_initialization_options())
+            tasks.cancel_scope.cancel()
+
+
+async def _relay(
+    reads: ReadStream[SessionMessage | Exception], heard: MemoryObjectSendStream[SessionMessage | Exception],
+    writes: WriteStream[SessionMessage],
+) -> None:
+    """Hand requests on, so that the end of one that was cancelled is told: nothing else says when a function that
+    cannot be interrupted is done, because MCP has cancelled requests go unanswered."""
+    async with heard:
+        async for item in reads:
+            if isinstance(item, SessionMessage) and isinstance(item.message, types.JSONRPCRequest):
+                hook = partial(_settled, writes, item.message.id)
+                await heard.send(SessionMessage(item.message, ServerMessageMetadata(on_request_unanswered=hook)))
+            else:
+                await heard.send(item)
+
+
+async def _settled(writes: WriteStream[SessionMessage], number: types.RequestId) -> None:
+    params = {"requestId": number}
+    await writes.send(SessionMessage(types.JSONRPCNotification(jsonrpc="2.0", method=SETTLED, params=params)))
 
 
 def _bad(cause: str, remedy: str) -> RingwallError:

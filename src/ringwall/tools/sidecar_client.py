@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Literal, cast
@@ -21,7 +21,7 @@ from ringwall.clock import Clock
 from ringwall.errors import BadInput, Unavailable
 from ringwall.tools import protocol
 from ringwall.tools.keeper import Keeper, Spawn, Verify
-from ringwall.tools.pending import Pending, item_of, last
+from ringwall.tools.pending import Calls, Pending, is_definition, last, then
 from ringwall.tools.protocol import (
     REASONS,
     Attach,
@@ -44,6 +44,7 @@ from ringwall.wire.frames import Link
 MAX_PENDING: Final = 1024  # calls of one tenant at once
 MAX_QUEUED: Final = 64 << 20  # bytes the sidecar has not read; more means that it does not read
 MAX_NAME: Final = 128  # characters, as in the protocol
+NEWS: Final = 64  # frames about servers, beyond those that starts and listings explain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,9 @@ class SidecarClient:
         self._epoch = 0
         self._fault = ""
         self._next = 1
-        self._pending: dict[int, Pending] = {}
+        self._calls = Calls()
+        self._news = NEWS  # how many more frames about servers the sidecar may send
+        self._freeing: set[asyncio.Task[None]] = set()
         self._keepers = {
             name: Keeper(
                 name=name,
@@ -109,6 +112,7 @@ class SidecarClient:
         self._epoch += 1
         epoch = self._epoch
         self._fault = ""
+        self._news = NEWS
         descriptors.setblocking(False)
         self._descriptors = descriptors
         self._link = await Link.open(link, lambda raw: self._frame(epoch, raw), lambda: self._closed(epoch))
@@ -147,6 +151,7 @@ class SidecarClient:
         *,
         seconds: float | None = None,
         still: Callable[[], bool] = lambda: True,
+        call: str = "",
     ) -> AsyncGenerator[Chunk | Last, None]:
         """Call an operation of a tool server: one whole Chunk if there is an answer, then a Last.
 
@@ -157,6 +162,7 @@ class SidecarClient:
             seconds: how long to wait for the answer; None: ``times.tool_s``.
             still: asked when the server is ready, right before anything is sent: a server that had to be started
                 again may list other definitions than those the call was judged by.
+            call: the id of the judged call, for ``afterwards``.
 
         """
         try:
@@ -181,6 +187,7 @@ class SidecarClient:
             lambda number: CallTool(id=number, server=server, op=op, args=raw),
             seconds=wait,
             late=("unknown", "tool_timeout"),
+            pending=Pending(server, call),
         )
         async with aclosing(calls):
             async for item in calls:
@@ -189,8 +196,8 @@ class SidecarClient:
                     return
                 try:
                     value = protocol.decode_value(item)
-                except BadInput:
-                    yield last("unknown", "bad_answer", REASONS["bad_answer"])
+                except BadInput as fault:
+                    yield last("unknown", fault.code, REASONS[fault.code])
                     return
                 yield Chunk(value=value)
 
@@ -214,6 +221,7 @@ class SidecarClient:
             lambda number: CallModel(id=number, upstream=upstream, body=body, headers=dict(headers)),
             seconds=self._times.model_s if seconds is None else seconds,
             late=("failed", "model_timeout"),
+            pending=Pending(),
         )
         async with aclosing(calls):
             async for item in calls:
@@ -223,10 +231,12 @@ class SidecarClient:
         if server not in self._hello.servers:
             raise Unavailable(REASONS["no_such_server"], code="no_such_server")
         raw = b""
+        self._news += 1
         calls = self._exchange(
             lambda number: ListTools(id=number, server=server),
             seconds=self._times.list_s,
             late=("failed", "tool_timeout"),
+            pending=Pending(server),
         )
         async with aclosing(calls):
             async for item in calls:
@@ -238,42 +248,73 @@ class SidecarClient:
             listed = protocol.decode_value(raw)
         except BadInput as fault:
             raise Unavailable(fault.cause, code=fault.code) from fault
-        if not isinstance(listed, list) or not all(map(_is_definition, cast("list[Json]", listed))):
+        if not isinstance(listed, list) or not all(map(is_definition, cast("list[Json]", listed))):
             raise Unavailable(f"tool server {server} gave definitions that are none", code="bad_answer")
         return cast("list[Json]", listed)
 
+    def afterwards(self, call: str, free: Callable[[], Awaitable[None]]) -> bool:
+        """Give something back only when a call can do nothing more, although nobody waits for it.
+
+        Args:
+            call: the id of the judged call.
+            free: run once its tool has answered, or is gone, or its time is over; may raise Unavailable.
+
+        Returns:
+            False: it can do nothing more now; ``free`` was not run.
+
+        """
+        over = self._calls.after(call)
+        if over is None:
+            return False
+        task = asyncio.ensure_future(then(over, free))
+        self._freeing.add(task)
+        task.add_done_callback(self._freeing.discard)
+        return True
+
     async def _exchange(
-        self, make: Callable[[int], ToSidecar], *, seconds: float, late: tuple[End, str]
+        self, make: Callable[[int], ToSidecar], *, seconds: float, late: tuple[End, str], pending: Pending
     ) -> AsyncGenerator[bytes | Last, None]:
         """Send one call, give its answer piece by piece, end with a Last whatever happens."""
         started = self._clock.monotonic()
-        number, fault = self._send_call(make)
+        number, fault = self._send_call(make, pending)
         if fault:
             yield last("failed", fault, REASONS[fault])
             return
-        pending = self._pending[number]
         timer = asyncio.get_running_loop().call_later(seconds, pending.expire)
-        open_ = True
+        why: Literal["caller", "timeout", ""] = "caller"
         try:
             while isinstance(item := await pending.next(), bytes):
+                self._calls.taken(pending, len(item))
                 yield item
-            open_ = False
-            if item is None:
-                self._cancel(number, "timeout")
-                item = last(*late, REASONS[late[1]])
-            yield Last(end=item.end, error=item.error, usage=Usage(seconds=self._clock.monotonic() - started))
+            why = "" if item is not None else "timeout"
+            end = last(*late, REASONS[late[1]]) if item is None else item
+            yield Last(end=end.end, error=end.error, usage=Usage(seconds=self._clock.monotonic() - started))
         finally:
             timer.cancel()
-            self._pending.pop(number, None)
-            if open_:
-                self._cancel(number, "caller")
+            left = timer.when() - asyncio.get_running_loop().time()
+            self._leave(number, pending, why, max(left, 0.0) if why == "caller" and pending.call else None)
 
-    def _send_call(self, make: Callable[[int], ToSidecar]) -> tuple[int, str]:
+    def _leave(self, number: int, pending: Pending, why: Literal["caller", "timeout", ""],
+               seconds: float | None) -> None:
+        """Nobody waits for this call any more: tell the sidecar, unless it said the end itself."""
+        if why and self._link is not None and self._link.alive:
+            self._link.send(protocol.encode(Cancel(id=number, why=why)))
+        try:
+            self._calls.leave(number, pending, seconds, lambda: self._too_late(number))
+        except BadInput as fault:
+            self._break(fault)
+
+    def _too_late(self, number: int) -> None:
+        """A call that was left took all its time, too."""
+        if self._link is not None and self._link.alive:
+            self._link.send(protocol.encode(Cancel(id=number, why="timeout")))
+
+    def _send_call(self, make: Callable[[int], ToSidecar], pending: Pending) -> tuple[int, str]:
         """Send a call: its number, or the code of why nothing was sent."""
         link = self._link
         if link is None or not link.alive:
             return 0, "sidecar_unavailable"
-        if len(self._pending) >= MAX_PENDING or link.queued > MAX_QUEUED:
+        if len(self._calls) >= MAX_PENDING or link.queued > MAX_QUEUED:
             return 0, "sidecar_busy"
         number = self._next
         try:
@@ -284,15 +325,12 @@ class SidecarClient:
         except (BadInput, ValueError):
             return 0, "bad_arguments"
         self._next += 1
-        self._pending[number] = Pending()
+        self._calls.sent(number, pending)
         return number, ""
-
-    def _cancel(self, number: int, why: Literal["caller", "timeout"]) -> None:
-        if self._link is not None and self._link.alive:
-            self._link.send(protocol.encode(Cancel(id=number, why=why)))
 
     def _hand_over(self, message: Attach, pipes: tuple[int, int]) -> None:
         """Pass a server's pipes. Ours are closed whatever happens. Raises Unavailable."""
+        self._news += 3  # it gets ready, changes, is lost
         try:
             if self._descriptors is None:
                 raise Unavailable(REASONS["sidecar_unavailable"], code="sidecar_unavailable")
@@ -311,18 +349,22 @@ class SidecarClient:
         try:
             self._hear(protocol.decode_from_sidecar(raw))
         except BadInput as fault:
-            self._fault = str(fault)
+            self._break(fault)
+
+    def _break(self, fault: BadInput) -> None:
+        """End the link: what speaks there is no honest sidecar."""
+        self._fault = str(fault)
+        if self._link is not None:
             self._link.close()
 
     def _hear(self, message: FromSidecar) -> None:
         """One frame of the sidecar. Raises BadInput for what no honest sidecar sends."""
         if isinstance(message, Piece | Ended | Definitions):
-            if message.id >= self._next:
-                raise BadInput("the sidecar answers a call that was never made", code="bad_frame")
-            pending = self._pending.get(message.id)
-            if pending is not None:  # else cancelled meanwhile
-                pending.add(item_of(message))
+            self._calls.hear(message)
             return
+        self._news -= 1
+        if self._news < 0:
+            raise BadInput("the sidecar tells more news of its servers than there can be", code="bad_frame")
         keeper = self._keepers.get(message.server)
         if keeper is None:
             raise BadInput("the sidecar speaks of a server it was never given", code="bad_frame")
@@ -331,6 +373,7 @@ class SidecarClient:
                 keeper.shook_hands(message.generation)
             case Lost():
                 keeper.lost(message.generation)
+                self._calls.server_lost(message.server)
             case Changed():
                 keeper.changed(message.generation)
 
@@ -348,14 +391,6 @@ class SidecarClient:
         if self._descriptors is not None:
             self._descriptors.close()
             self._descriptors = None
-        for pending in self._pending.values():
-            pending.items.put_nowait(last("unknown", "sidecar_lost", REASONS["sidecar_lost"]))
+        self._calls.lose()
         for keeper in self._keepers.values():
             keeper.sidecar_lost()
-
-
-def _is_definition(item: Json) -> bool:
-    if not isinstance(item, dict):
-        return False
-    fields = cast("dict[str, Json]", item)
-    return isinstance(fields.get("name"), str) and isinstance(fields.get("inputSchema"), dict)
