@@ -42,9 +42,16 @@ def test_a_process_of_the_cores_own_user_is_an_operator_by_name(tmp_path: Path, 
         assert (found.uid, found.name) == (os.geteuid(), next(iter(named), f"uid-{os.geteuid()}"))
 
 
+def test_a_named_operator_is_called_as_the_manifest_calls_this_uid(tmp_path: Path) -> None:
+    with started(tmp_path) as agent:
+        found = answer(OperatorPeers(STRONG, named={os.geteuid(): "alice", os.geteuid() + 1: "bob"}), agent)
+        assert isinstance(found, Operator)
+        assert (found.uid, found.name) == (os.geteuid(), "alice")
+
+
 def test_another_user_is_refused(tmp_path: Path) -> None:
     with started(tmp_path) as agent:
-        assert code(answer(OperatorPeers(STRONG, allowed_uids=[os.geteuid() + 1]), agent)) == "not_operator"
+        assert code(answer(OperatorPeers(STRONG, named={os.geteuid() + 1: "eve"}), agent)) == "not_operator"
 
 
 @pytest.mark.needs_root
@@ -53,6 +60,16 @@ def test_an_ordinary_user_is_refused_by_a_core_that_runs_as_root(tmp_path: Path)
     with started(tmp_path) as agent:
         agent.do("become 12345")
         assert code(answer(OperatorPeers(STRONG), agent)) == "not_operator"
+
+
+@pytest.mark.needs_root
+def test_another_named_user_operates_a_core_that_runs_as_root(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with started(tmp_path) as agent:
+        agent.do("become 12345")
+        found = answer(OperatorPeers(STRONG, named={12345: "bob"}), agent)
+        assert isinstance(found, Operator)
+        assert (found.uid, found.name) == (12345, "bob")
 
 
 @pytest.mark.parametrize("namespaces", [("--pid", "--fork"), ("--user", "--map-root-user")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -167,18 +168,19 @@ def test_identity_names_a_process_so_another_program_in_it_keeps_it(tmp_path: Pa
 
 
 def test_withdrawn_and_frozen_launches_are_refused_on_open_connections(tmp_path: Path) -> None:
-    registry = of("inode")
+    why = {"now": ""}
+    registry = Registry(Probe(method="inode", tree=True), frozen=lambda who: why["now"] if who else "")
     with started(tmp_path) as agent, launch(agent.process.pid) as record:
         registry.register(record)
         agent.do("connect")
         with agent.accept() as sock:
             connection = opened(registry, sock)
-            registry.freeze(record.id, "three secrets")
+            why["now"] = "three secrets"
             frozen = registry.attest(connection.number)
-            assert refused(frozen) == "agent_frozen"
+            assert refused(frozen) == "frozen"
             assert isinstance(frozen, Denied)
             assert "secrets" not in frozen.reason + frozen.remedy
-            registry.thaw(record.id)
+            why["now"] = ""
             assert isinstance(registry.attest(connection.number), Attestation)
             registry.withdraw(record.id)
             assert refused(registry.attest(connection.number)) == "launch_withdrawn"
@@ -186,6 +188,33 @@ def test_withdrawn_and_frozen_launches_are_refused_on_open_connections(tmp_path:
             registry.register(record)  # the same name again is another launch for old connections
             registry.close(connection)
             assert refused(registry.attest(connection.number)) == "connection_closed"
+
+
+def test_an_svid_is_for_a_living_launch_of_exactly_that_identity_that_is_not_frozen(tmp_path: Path) -> None:
+    why = {"now": ""}
+    registry = Registry(Probe(method="inode", tree=True), frozen=lambda who: why["now"] if who else "")
+    gone: list[str] = []
+    registry.on_withdraw = gone.append
+    with started(tmp_path) as agent, launch(agent.process.pid) as record:
+        registry.register(record)
+        who, other = record.spiffe_id, dataclasses.replace(record.spiffe_id, agent="other")
+        assert registry.entitled(who, record.id) is None
+        assert code(registry.entitled(other, record.id)) == "identity_mismatch"
+        assert code(registry.entitled(who, LaunchId("other"))) == "launch_withdrawn"
+        why["now"] = "three secrets"
+        assert code(registry.entitled(who, record.id)) == "frozen"
+        why["now"] = ""
+        agent.process.kill()
+        agent.process.wait()
+        assert code(registry.entitled(who, record.id)) == "launch_withdrawn"
+        assert gone == []
+        registry.withdraw(record.id)
+        registry.withdraw(record.id)
+        assert gone == [record.id]
+
+
+def code(denied: Denied | None) -> str:
+    return denied.code if denied is not None else ""
 
 
 def test_an_old_connection_does_not_belong_to_a_new_launch_of_the_same_name(tmp_path: Path) -> None:
@@ -260,8 +289,6 @@ def test_dead_processes_foreign_descriptors_and_taken_names_cannot_be_registered
             registry.register(record)
     with pytest.raises(Unavailable, match="bad_pidfd"):
         registry.register(record)  # its descriptors are closed
-    with pytest.raises(Unavailable, match="launch_unknown"):
-        registry.freeze(record.id, "")
 
 
 @pytest.mark.parametrize("connection", [0, -1, 7, 1 << 70])

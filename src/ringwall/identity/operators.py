@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
@@ -36,16 +36,16 @@ class OperatorPeers:
 
     Args:
         probe: how processes are told apart on this machine.
-        allowed_uids: who may operate; by default root and the core's own user.
+        named: who may operate, uid -> name. None or empty: root and the core's own user, by their user names.
 
     """
 
     def __init__(
-        self, probe: Probe, *, allowed_uids: Sequence[int] | None = None, max_connections: int = MAX_OPERATORS
+        self, probe: Probe, *, named: Mapping[int, str] | None = None, max_connections: int = MAX_OPERATORS
     ) -> None:
         self._probe = probe
         self._max = max_connections
-        self._uids = frozenset((0, os.geteuid()) if allowed_uids is None else allowed_uids)
+        self._names = dict(named) if named else {uid: _name(uid) for uid in (0, os.geteuid())}
         self._connections: dict[int, OperatorConnection] = {}
         self._numbers = count(1)
 
@@ -80,12 +80,13 @@ class OperatorPeers:
             return _denied("connection_closed", "the connection this call came over is closed")
         if connection.peer is None or connection.pid <= 0:
             return _denied("peer_unknown", "the kernel does not say which process opened this connection")
-        if connection.uid not in self._uids:
+        name = self._names.get(connection.uid)
+        if name is None:
             return _denied("not_operator", "this user may not operate Ringwall")
         foreign = self._foreign(connection.peer, connection.pid)
         if foreign is not None:
             return foreign
-        return Operator(name=_name(connection.uid), uid=connection.uid, connection=number)
+        return Operator(name=name, uid=connection.uid, connection=number)
 
     def _foreign(self, peer: int, pid: int) -> Denied | None:
         """None if the peer lives in our own namespaces."""

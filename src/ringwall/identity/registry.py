@@ -8,7 +8,7 @@ socket of a dead process or a fork cannot make one look like the other.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -72,21 +72,37 @@ class Attestation:
     confinement: str
 
 
+def nobody(who: SpiffeId) -> str:
+    """No agent is frozen."""
+    return ""
+
+
+def _ignored(launch: LaunchId) -> None:
+    """Nobody wants to know."""
+
+
 class Registry:
     """Registered launches and open connections. Used from one thread.
 
+    ``on_withdraw`` is told of each launch that is withdrawn; one listener, set once.
+
     Args:
         probe: how processes are told apart on this machine.
+        frozen: why an agent is frozen; empty if it is not.
         max_connections: of one launch at a time.
 
     """
 
-    def __init__(self, probe: Probe, *, max_connections: int = MAX_CONNECTIONS) -> None:
+    def __init__(
+        self, probe: Probe, *, frozen: Callable[[SpiffeId], str] = nobody, max_connections: int = MAX_CONNECTIONS
+    ) -> None:
         self.probe = probe
+        self._frozen = frozen
         self._max = max_connections
         self._launches: dict[LaunchId, _Registered] = {}
         self._connections: dict[int, Connection] = {}
         self._numbers = count(1)
+        self.on_withdraw: Callable[[LaunchId], None] = _ignored
 
     def register(self, launch: Launch) -> None:
         """From now on this launch may be attested.
@@ -108,14 +124,16 @@ class Registry:
         gone = self._launches.pop(launch, None)
         if gone is not None:
             gone.close()
+            self.on_withdraw(launch)
 
-    def freeze(self, launch: LaunchId, reason: str) -> None:
-        """Refuse this launch until ``thaw``. Raises Unavailable if it is not registered."""
-        self._registered(launch).frozen = reason
-
-    def thaw(self, launch: LaunchId) -> None:
-        """Let a frozen launch call again. Raises Unavailable if it is not registered."""
-        self._registered(launch).frozen = ""
+    def entitled(self, spiffe_id: SpiffeId, launch: LaunchId) -> Denied | None:
+        """Why this launch may not have an SVID of this ID now; None: it may."""
+        found = self._launches.get(launch)
+        if found is None or not pidfd.alive(found.pidfd):
+            return _denied("launch_withdrawn", "this agent is not running any more")
+        if found.launch.spiffe_id != spiffe_id:
+            return _denied("identity_mismatch", "this launch has another identity")
+        return self._thawed(found.launch.spiffe_id)
 
     def open(self, launch: LaunchId, sock: pidfd.HasOptions) -> Connection | Denied:
         """Take the peer of a freshly accepted connection.
@@ -162,14 +180,13 @@ class Registry:
         found = self._launches.get(connection.launch.id)
         if found is None or found.launch is not connection.launch:
             return _denied("launch_withdrawn", "this agent is not running any more")
-        if found.frozen:
-            return Denied(
-                code="agent_frozen",
-                reason="this agent is frozen",
-                remedy="ask the operator",
-                detail={"why": found.frozen},
-            )
-        return self._compare(connection, found)
+        return self._thawed(found.launch.spiffe_id) or self._compare(connection, found)
+
+    def _thawed(self, who: SpiffeId) -> Denied | None:
+        why = self._frozen(who)
+        if not why:
+            return None
+        return Denied(code="frozen", reason="this agent is frozen", remedy="ask the operator", detail={"why": why})
 
     def _compare(self, connection: Connection, found: _Registered) -> Attestation | Denied:
         peer = connection.peer
@@ -232,12 +249,6 @@ class Registry:
             pass  # nobody can be named: attest() refuses and says so
         return None, 0
 
-    def _registered(self, launch: LaunchId) -> _Registered:
-        found = self._launches.get(launch)
-        if found is None:
-            raise Unavailable(f"launch {launch} is not registered", code="launch_unknown")
-        return found
-
 
 @dataclass(slots=True, kw_only=True)
 class _Registered:
@@ -249,7 +260,6 @@ class _Registered:
     key: tuple[int, int]
     started: int
     connections: int = 0
-    frozen: str = ""
 
     @classmethod
     def of(cls, launch: Launch) -> _Registered:

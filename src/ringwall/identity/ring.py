@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from ringwall.call import (
@@ -27,23 +27,37 @@ from ringwall.interface import Passage, Stopped, Targets
 _NOBODY: Final = Targets(definitions={})
 
 
+def nothing(call: Call) -> None:
+    """No call waits."""
+
+
 class IdentityRing:
     """Attests on entry, and again before every piece of an answer.
 
     Args:
         registry: launches and their connections.
         operators: connections of the operator socket.
+        waits: what a call has to wait for before it is attested: a freeze that is being decided.
 
     """
 
     name: RingName = "identity"
 
-    def __init__(self, registry: Registry, operators: OperatorPeers) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        operators: OperatorPeers,
+        waits: Callable[[Call], Awaitable[object] | None] = nothing,
+    ) -> None:
         self._registry = registry
         self._operators = operators
+        self._waits = waits
 
     async def enter(self, call: Call, facts: Facts) -> Passage:
         """Refuses unless the subject is attested at this moment; facts say how strongly."""
+        waiting = self._waits(call)
+        if waiting is not None:
+            await waiting
         found = self.check(call.subject, call.session)
         if isinstance(found, Denied):
             facts[self.name] = {"attested": False, "code": found.code}

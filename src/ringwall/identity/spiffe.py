@@ -19,7 +19,7 @@ _SEGMENT = frozenset(string.ascii_letters + string.digits + "._-")
 def _segment(text: str, what: str) -> str:
     if not text or text in {".", ".."} or not set(text) <= _SEGMENT:
         raise BadInput(
-            f"{what} {text!r} is not a SPIFFE path segment",
+            f"{what} {text[:80]!a} is not a SPIFFE path segment",
             code="bad_spiffe_id",
             remedy="use letters, digits, '.', '_' and '-' only",
         )
@@ -29,11 +29,33 @@ def _segment(text: str, what: str) -> str:
 def _domain(text: str) -> str:
     if not text or len(text) > MAX_TRUST_DOMAIN_BYTES or not set(text) <= _DOMAIN:
         raise BadInput(
-            f"trust domain {text!r} is not valid",
+            f"trust domain {text[:80]!a} is not valid",
             code="bad_spiffe_id",
             remedy="use lower-case letters, digits, '.', '_' and '-', at most 255 characters",
         )
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class AnyId:
+    """A SPIFFE ID of any trust domain, whatever its path means there; no path: the trust domain itself."""
+
+    trust_domain: str
+    path: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> AnyId:
+        """Parse the whole text, or raise BadInput (``bad_spiffe_id``)."""
+        if len(text) > MAX_ID_BYTES:  # characters: more than these bytes in any case, and ASCII is checked below
+            raise BadInput(f"a SPIFFE ID has at most {MAX_ID_BYTES} bytes", code="bad_spiffe_id")
+        scheme, found, rest = text.partition("://")
+        if not found or scheme != "spiffe":
+            raise BadInput(f"{text[:80]!a} does not begin with spiffe://", code="bad_spiffe_id")
+        domain, *path = rest.split("/")
+        return cls(_domain(domain), tuple(_segment(one, "the path's part") for one in path))
+
+    def __str__(self) -> str:
+        return "/".join([f"spiffe://{self.trust_domain}", *self.path])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +80,14 @@ class SpiffeId:
     @classmethod
     def parse(cls, text: str) -> SpiffeId:
         """Parse the whole text, or raise BadInput."""
-        scheme, _, rest = text.partition("://")
-        parts = rest.split("/")
-        if scheme != "spiffe" or len(parts) != 7 or parts[1::2] != ["tenant", "agent", "role"]:
+        found = AnyId.parse(text)
+        if len(found.path) != 6 or found.path[::2] != ("tenant", "agent", "role"):
             raise BadInput(
-                f"{text[:80]!r} is not spiffe://<domain>/tenant/<t>/agent/<a>/role/<r>", code="bad_spiffe_id"
+                f"{text[:80]!a} is not spiffe://<domain>/tenant/<t>/agent/<a>/role/<r>", code="bad_spiffe_id"
             )
-        return cls.make(trust_domain=parts[0], tenant=parts[2], agent=parts[4], role=parts[6])
+        return cls.make(
+            trust_domain=found.trust_domain, tenant=found.path[1], agent=found.path[3], role=found.path[5]
+        )
 
     def __str__(self) -> str:
         return f"spiffe://{self.trust_domain}/tenant/{self.tenant}/agent/{self.agent}/role/{self.role}"
