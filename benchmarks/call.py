@@ -65,6 +65,7 @@ STAGES: Final = (
 MANIFEST: Final = """
 version = 1
 trust_domain = "bench.example"
+audit = {{ quota_mib = 1048576 }}
 [tools.echo]
 builtin = "echo"
 clearance = "private"

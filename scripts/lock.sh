@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Resolves pyproject.toml into requirements.txt and requirements-dev.txt: exact versions, hashes of every wheel,
+# Resolves pyproject.toml into requirements.txt, requirements-dev.txt and requirements-bench.txt: exact versions, hashes of every wheel,
 # no index and no address in the files. Needs the network; nobody but a maintainer runs it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,3 +24,4 @@ compile() { # $1: output file; the rest: options
 
 compile requirements.txt --group build
 compile requirements-dev.txt --group dev --group build --constraint requirements.txt
+compile requirements-bench.txt --group bench --constraint requirements-dev.txt

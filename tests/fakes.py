@@ -110,6 +110,9 @@ class FakeJournal:
     async def refusal(self, call: Call, verdicts: Verdicts) -> Seq:
         return self._write("refusal", verdicts)
 
+    async def held(self, call: Call, verdicts: Verdicts) -> Seq:
+        return self._write("held", verdicts)
+
     async def note(self, event: Event) -> Seq:
         self.reached.set()
         if self.gate is not None:

@@ -30,13 +30,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "wire": CORE,
     "manifest": SHARED,
     "identity": SHARED, "capability": SHARED, "limits": SHARED, "flow": SHARED, "policy": SHARED, "audit": SHARED,
-    "keys": SHARED, "confine": SHARED, "tools": SHARED,
+    "approvals": SHARED, "keys": SHARED, "confine": SHARED, "tools": SHARED,
     # The guard's service confines itself further once it is loaded.
     "guard": (*SHARED, "confine."),
     # Model calls travel over the tenant's sidecar, whose frames belong to tools.
     "models": (*SHARED, "tools.protocol", "tools.sidecar_client"),
     # Doors hand calls to the wall and attest who asks; the client's limits are the door's.
     "doors": (*SHARED, "wall", "_client", "identity.operators", "identity.pidfd", "identity.registry"),
+    # Judges the log's calls again, with the rings' own code, outside the core.
+    "explain": (*SHARED, "audit.", "capability.", "manifest.", "policy."),
     "runtime": EVERYTHING, "cli": EVERYTHING, "redteam": EVERYTHING,
 }
 

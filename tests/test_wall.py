@@ -9,7 +9,7 @@ import pytest
 from tests.fakes import NO, ORIGIN, World, call, run, until
 
 from ringwall.call import Allowed, Call, Chunk, Denied, Facts, Json, Last, NeedsApproval, Usage
-from ringwall.errors import BadInput
+from ringwall.errors import AuditError, BadInput
 from ringwall.interface import HeldCall, Refusal, Stopped, Targets
 from ringwall.running import Running
 from ringwall.wall import LISTING, VALUE_BYTES, Listing
@@ -173,6 +173,31 @@ def test_a_refusal_too_large_for_the_log_is_counted_in_it() -> None:
     run(performed(world))
     [counted] = world.journal.of("count")
     assert (counted.type, counted.body["code"]) == ("refused_unrecorded", "audit_error")
+
+
+def test_a_bad_request_without_a_record_is_counted() -> None:
+    world = World()
+    world.resolver.fault = BadInput("no JSON", code="bad_json")
+    world.journal.broken = {"note"}
+    refused = run(world.wall.admit(ORIGIN, "tool", b"{"))
+    assert isinstance(refused, Refusal)
+    assert refused.code == "audit_unavailable"
+    [counted] = world.journal.of("count")
+    assert (counted.type, counted.body["code"]) == ("refused_before_call", "audit_error")
+
+
+def test_an_agent_that_filled_its_part_of_the_log_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    async def full(*_: object) -> Any:
+        raise AuditError("used up", code="log_budget")
+
+    monkeypatch.setattr(world.journal, "intent", full)
+    refused = run(performed(world))
+    assert isinstance(refused, Refusal)
+    assert (refused.code, refused.record) == ("log_budget", "")
+    assert "effect:begin" not in world.trace
+    assert world.journal.of("count")[0].body["code"] == "log_budget"
 
 
 def test_what_a_bad_request_said_does_not_stand_in_clear_in_its_record() -> None:

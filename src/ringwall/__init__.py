@@ -13,12 +13,22 @@ from typing import Any
 from ringwall.errors import Held, Limited, Refused, RingwallError, Unavailable
 
 
-def call_tool(name: str, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Any:
+def call_tool(
+    name: str,
+    args: Mapping[str, Any] | None = None,
+    /,
+    *,
+    wait: float | None = None,
+    approval: str | None = None,
+    **kwargs: Any,
+) -> Any:
     """Use a tool.
 
     Args:
         name: ``server/operation``, as ``list_tools`` shows it.
-        args: the tool's arguments.
+        args: the tool's arguments. Those called ``wait`` or ``approval`` must be given here.
+        wait: seconds to wait if a human must approve; None: do not wait, raise ``Held`` at once.
+        approval: of an earlier ``Held``, for exactly the same call.
         **kwargs: further arguments; a name may not be in both.
 
     Returns:
@@ -26,7 +36,7 @@ def call_tool(name: str, args: Mapping[str, Any] | None = None, /, **kwargs: Any
 
     Raises:
         Refused: a ring refused; ``record`` names the audit record. ``Limited`` says when to try again.
-        Held: a human must approve the call first.
+        Held: a human must approve the call first, and has not done so (within ``wait``).
         Unavailable: a part that must decide is down, or this program was not started by ``ringwall run``.
         BadInput: the arguments cannot be written as JSON.
         RingwallError: the call was let through, and the tool failed.
@@ -34,7 +44,7 @@ def call_tool(name: str, args: Mapping[str, Any] | None = None, /, **kwargs: Any
     """
     from ringwall import _client
 
-    return _client.default().ask("/v1/tools/call", _client.tool_call(name, args, kwargs))
+    return _client.default().ask("/v1/tools/call", _client.tool_call(name, args, kwargs, approval), wait)
 
 
 def list_tools() -> list[dict[str, Any]]:
@@ -44,12 +54,22 @@ def list_tools() -> list[dict[str, Any]]:
     return _client.tool_list(_client.default().ask("/v1/tools/list", {}))
 
 
-def complete(model: str, messages: Sequence[Mapping[str, Any]], /, **params: Any) -> dict[str, Any]:
+def complete(
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    /,
+    *,
+    wait: float | None = None,
+    approval: str | None = None,
+    **params: Any,
+) -> dict[str, Any]:
     """Ask a model.
 
     Args:
         model: its name in the manifest.
         messages: of an OpenAI chat completion.
+        wait: as in ``call_tool``.
+        approval: as in ``call_tool``.
         **params: further fields of the request: ``tools``, ``temperature``, ``max_tokens``, ...
 
     Returns:
@@ -60,7 +80,8 @@ def complete(model: str, messages: Sequence[Mapping[str, Any]], /, **params: Any
     """
     from ringwall import _client
 
-    return _client.completion(_client.default().ask("/v1/models/complete", _client.chat(model, messages, params)))
+    asked = _client.chat(model, messages, params, approval)
+    return _client.completion(_client.default().ask("/v1/models/complete", asked, wait))
 
 
 __all__ = [

@@ -7,6 +7,7 @@ nothing else is accepted, and http.client with its general header parser is not 
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import socket
@@ -20,6 +21,7 @@ from ringwall.errors import BadInput, Held, Limited, Refused, RingwallError, Una
 DEFAULT_DOOR: Final = "/run/ringwall/door.sock"
 MAX_HEAD: Final = 16 << 10  # the door sends some 100 bytes
 MAX_ANSWER: Final = 64 << 20  # the wall ends a result at 8 MiB; escapes can make six bytes of one
+MAX_WAIT: Final = 1_000_000  # seconds
 _READ: Final = 256 << 10
 
 
@@ -120,14 +122,26 @@ def no_door(path: str, fault: OSError) -> Unavailable:
     )
 
 
-def request(path: str, payload: Any) -> bytes:
-    """The bytes of a request. Raises BadInput if the payload cannot be written as JSON."""
+def request(path: str, payload: Any, wait: float | None = None) -> bytes:
+    """The bytes of a request; ``wait``: seconds to wait for a human (RFC 7240 ``Prefer: wait``).
+
+    Raises BadInput if the payload cannot be written as JSON, or ``wait`` is no number of seconds.
+    """
     try:
         body = json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as fault:
         raise BadInput(f"the arguments cannot be written as JSON: {fault}", code="bad_arguments") from fault
     head = f"POST {path} HTTP/1.1\r\nHost: ringwall\r\nContent-Type: application/json\r\n"
+    if wait:
+        head += f"Prefer: wait={_seconds(wait)}\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _seconds(wait: float) -> int:
+    """Whole seconds, rounded up. Raises BadInput."""
+    if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not 0 < wait < MAX_WAIT:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadInput(f"wait is a number of seconds below {MAX_WAIT}", code="bad_arguments")
+    return math.ceil(wait)
 
 
 def result(parser: Parser) -> Any:
@@ -162,7 +176,7 @@ def error(status: int, problem: Mapping[str, Any]) -> RingwallError:
         seconds = float(wait) if isinstance(wait, (int, float)) else 0.0
         return Limited(cause, code=code, remedy=remedy, record=record, retry_after=seconds)
     if status == 409:
-        return Held(cause, record=record)
+        return Held(cause, remedy=remedy, record=record)
     if status == 503:
         return Unavailable(cause, code=code, remedy=remedy, record=record)
     if status < 500:
@@ -201,9 +215,9 @@ class Client:
         self._path = path
         self._kept = _Kept()
 
-    def ask(self, path: str, payload: Any) -> Any:
+    def ask(self, path: str, payload: Any, wait: float | None = None) -> Any:
         """One call. Raises as ``ringwall.call_tool`` documents."""
-        data = request(path, payload)
+        data = request(path, payload, wait)
         sock = self._kept.take()
         try:
             if sock is None or not _send(sock, data):
@@ -306,13 +320,19 @@ def default() -> Client:
     return Client()
 
 
-def tool_call(name: str, args: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
+def tool_call(
+    name: str, args: Mapping[str, Any] | None, more: Mapping[str, Any], approval: str | None = None
+) -> dict[str, Any]:
     """The body of a tool call. Raises BadInput if an argument is given twice."""
     given = dict(args or {})
     twice = sorted(given.keys() & more.keys())
     if twice:
         raise BadInput(f"{', '.join(twice)} given twice, in the mapping and by keyword", code="bad_arguments")
-    return {"tool": name, "args": {**given, **more}}
+    return {"tool": name, "args": {**given, **more}, **_approved(approval)}
+
+
+def _approved(approval: str | None) -> dict[str, str]:
+    return {} if approval is None else {"approval": approval}
 
 
 def tool_list(answer: Any) -> list[dict[str, Any]]:
@@ -325,10 +345,12 @@ def tool_list(answer: Any) -> list[dict[str, Any]]:
     return items
 
 
-def chat(model: str, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> dict[str, Any]:
+def chat(
+    model: str, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any], approval: str | None = None
+) -> dict[str, Any]:
     """The body of a chat completion request."""
     request = {**params, "messages": [dict(message) for message in messages]}
-    return {"model": model, "request": request}
+    return {"model": model, "request": request, **_approved(approval)}
 
 
 def completion(answer: Any) -> dict[str, Any]:

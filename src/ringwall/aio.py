@@ -17,9 +17,17 @@ MAX_IDLE: Final = 8  # connections kept for each loop: more are opened when need
 _READ: Final = 256 << 10
 
 
-async def call_tool(name: str, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Any:
+async def call_tool(
+    name: str,
+    args: Mapping[str, Any] | None = None,
+    /,
+    *,
+    wait: float | None = None,
+    approval: str | None = None,
+    **kwargs: Any,
+) -> Any:
     """Use a tool. As ``ringwall.call_tool``."""
-    return await default().ask("/v1/tools/call", _client.tool_call(name, args, kwargs))
+    return await default().ask("/v1/tools/call", _client.tool_call(name, args, kwargs, approval), wait)
 
 
 async def list_tools() -> list[dict[str, Any]]:
@@ -27,9 +35,17 @@ async def list_tools() -> list[dict[str, Any]]:
     return _client.tool_list(await default().ask("/v1/tools/list", {}))
 
 
-async def complete(model: str, messages: Sequence[Mapping[str, Any]], /, **params: Any) -> dict[str, Any]:
+async def complete(
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    /,
+    *,
+    wait: float | None = None,
+    approval: str | None = None,
+    **params: Any,
+) -> dict[str, Any]:
     """Ask a model. As ``ringwall.complete``."""
-    answer = await default().ask("/v1/models/complete", _client.chat(model, messages, params))
+    answer = await default().ask("/v1/models/complete", _client.chat(model, messages, params, approval), wait)
     return _client.completion(answer)
 
 
@@ -45,9 +61,9 @@ class AsyncClient:
         self._path = path
         self._idle: WeakKeyDictionary[asyncio.AbstractEventLoop, _Idle] = WeakKeyDictionary()
 
-    async def ask(self, path: str, payload: Any) -> Any:
+    async def ask(self, path: str, payload: Any, wait: float | None = None) -> Any:
         """One call. Raises as ``ringwall.call_tool`` documents."""
-        data = _client.request(path, payload)
+        data = _client.request(path, payload, wait)
         loop = asyncio.get_running_loop()
         idle = self._idle.get(loop)
         if idle is None:

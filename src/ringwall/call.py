@@ -174,11 +174,13 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeedsApproval:
-    """This ring wants a human. ``question`` is for the operator."""
+    """This ring wants a human. ``question`` is for the operator; ``arguments`` names what it is about, empty: the
+    call as a whole."""
 
     code: str
     question: str
     remedy: str = ""
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +207,10 @@ class Verdicts:
     @property
     def denied(self) -> tuple[tuple[RingName, Denied], ...]:
         return tuple((name, v) for name, v in self.rings if isinstance(v, Denied))
+
+    @property
+    def asked(self) -> tuple[tuple[RingName, NeedsApproval], ...]:
+        return tuple((name, v) for name, v in self.rings if isinstance(v, NeedsApproval))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,9 +67,14 @@ class Limited(Refused):
 
 
 class Held(RingwallError):
-    """The call waits for approval; repeat it with the approval named by ``record``."""
+    """The call waits for a human. Repeat exactly this call with ``approval=held.approval`` once it is approved."""
 
     default_code = "held"
+
+    @property
+    def approval(self) -> str:
+        """The approval that the call waits for, named by the record of the held call."""
+        return self.record
 
 
 class Unavailable(RingwallError):

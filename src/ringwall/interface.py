@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NewType, Protocol
 
 from ringwall.call import (
+    Approval,
     Call,
     Chunk,
     Denied,
@@ -114,6 +115,10 @@ class Journal(Protocol):
         """A refused call with all that was judged. Durable on return."""
         ...
 
+    async def held(self, call: Call, verdicts: Verdicts) -> Seq:
+        """A call that waits for a human, with all that was judged. Durable on return."""
+        ...
+
     async def note(self, event: Event) -> Seq:
         """Durable on return."""
         ...
@@ -146,10 +151,31 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldCall:
-    """A call that waits for a human. (Until approvals exist, the wall refuses instead.)"""
+    """A call that waits for a human. ``record`` is also the name of the approval that it waits for."""
 
     record: str
     question: str
+
+
+class Approvals(Protocol):
+    """What humans said to calls that a ring asked about. What a ring denies is never asked here."""
+
+    def spend(self, call: Call, verdicts: Verdicts) -> Approval | Denied | None:
+        """The human's yes that answers every question of this call; it is used up from now on.
+
+        Returns:
+            Denied: the approval that the call names is not good for it. None: nobody has answered yet.
+
+        """
+        ...
+
+    async def hold(self, call: Call, verdicts: Verdicts) -> HeldCall | Denied:
+        """Write the call down and put it before the operators. Raises AuditError."""
+        ...
+
+    async def decided(self, record: str, seconds: float) -> bool:
+        """Wait at most so long; whether the held call of this record waits no more, for whatever reason."""
+        ...
 
 
 class Attempts(Protocol):

@@ -10,9 +10,11 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from ringwall.call import (
     Allowed,
+    Approval,
     Call,
     Chunk,
     Denied,
@@ -33,6 +35,7 @@ from ringwall.call import (
 from ringwall.clock import Clock, Limit
 from ringwall.errors import AuditError, BadInput
 from ringwall.interface import (
+    Approvals,
     Attempts,
     Effect,
     HeldCall,
@@ -47,11 +50,12 @@ from ringwall.interface import (
     Targets,
     Through,
 )
-from ringwall.running import Running
+from ringwall.running import Flights, Halted, Running
 
 log = logging.getLogger(__name__)
 
 RING_SECONDS = 2.0  # a ring that has not answered by then refuses
+HALT_SECONDS = 2.0  # an effect that was told to end and has not by then is reported, and goes on being told
 VALUE_BYTES = 160  # judging one more value costs as much as reading so many bytes of text; measured: 8 us
 
 LISTING = "ringwall/list"  # the built-in tool that lists what this subject may call
@@ -67,6 +71,7 @@ class Wall:
         attempts: the budget spent before parsing.
         journal: the audit log.
         clock: for outcome durations.
+        approvals: what humans say to questions; None: a call that a ring asks about is refused.
 
     """
 
@@ -80,7 +85,9 @@ class Wall:
         journal: Journal,
         clock: Clock,
         ring_seconds: float = RING_SECONDS,
+        approvals: Approvals | None = None,
     ) -> None:
+        self._approvals = approvals
         self._rings = tuple(rings)
         self._effects = dict(effects)
         self._resolver = resolver
@@ -88,6 +95,7 @@ class Wall:
         self._journal = journal
         self._clock = clock
         self._ring_seconds = ring_seconds
+        self._flights = Flights(clock)
 
     async def admit(self, origin: Origin, kind: Kind, raw: bytes) -> Call | Refusal:
         """Count the attempt, parse once, resolve. Whatever fails is recorded and refused."""
@@ -101,6 +109,7 @@ class Wall:
             try:
                 record = await self._journal.note(_before(origin, kind, fault.code, fault.cause))
             except AuditError as broken:
+                self._count_unwritten(_before(origin, kind, broken.code))
                 return _refusal(_unwritten(broken), "")
             return Refusal(code=fault.code, reason=fault.cause, remedy=fault.remedy, record=record)
 
@@ -123,10 +132,15 @@ class Wall:
         facts: Facts = {}
         entered: list[tuple[RingName, Passage]] = []
         running: Running | None = None
+        flight = self._flights.open(call)
         try:
             verdicts = await self._enter(call, facts, entered)
             answer = await self._record(call, verdicts)
-            if isinstance(answer, Refusal):
+            if isinstance(answer, HeldCall):
+                # Nothing waits inside the wall: what the rings reserved is given back, and asked for again later.
+                left, entered = entered, []
+                await _leave(left, "held", Usage(), self._ring_seconds)
+            if isinstance(answer, (Refusal, HeldCall)):
                 yield answer
                 return
             running = Running(
@@ -137,7 +151,7 @@ class Wall:
                 passages=[passage for _, passage in entered],
                 clock=self._clock,
             )
-            yield running
+            yield flight.carries(running)
         finally:
             try:
                 if running is not None:
@@ -145,7 +159,12 @@ class Wall:
             finally:
                 end: End = "refused" if running is None else running.end
                 usage = running.usage if running is not None else Usage()
+                self._flights.close(flight)
                 await _leave(entered, end, usage, self._ring_seconds)
+
+    async def cancel(self, matching: Callable[[Call], bool], why: Denied) -> Halted:
+        """End every matching call that is under way; on return they can do nothing more, or are counted as late."""
+        return await self._flights.halt(matching, why, HALT_SECONDS)
 
     async def _end(self, running: Running) -> None:
         """End the effect, then write down how it ended, whatever happens meanwhile."""
@@ -196,41 +215,42 @@ class Wall:
         except Exception as fault:  # noqa: BLE001 (fails closed: whatever a ring raises is a denial)
             return Through(_broken(ring.name, f"failed: {type(fault).__name__}: {fault}"))
 
-    async def _record(self, call: Call, verdicts: Verdicts) -> Refusal | str:
-        """Make the decision durable: the refusal, or the intent of what will now happen."""
+    async def _record(self, call: Call, verdicts: Verdicts) -> Refusal | HeldCall | str:
+        """Make the decision durable: the refusal, the question, or the intent of what will now happen."""
         denied: Denied | None = verdicts.denied[0][1] if verdicts.denied else None
-        if denied is None:
-            asked = [v for _, v in verdicts.rings if isinstance(v, NeedsApproval)]
-            if asked:
-                denied = Denied(
-                    code="approval_unavailable",
-                    reason="a human would have to approve this call, and approvals are not available yet",
-                    detail={"question": asked[0].question, "asked_by": asked[0].code},
-                )
         if denied is None and call.kind not in self._effects:
             denied = Denied(code="unknown_kind", reason=f"nothing runs calls of kind {call.kind!r}")
         try:
             if denied is None:
-                return await self._journal.intent(call, verdicts)
+                answer = await self._answered(call, verdicts)
+                if isinstance(answer, HeldCall):
+                    return answer
+                if isinstance(answer, Call):
+                    return await self._journal.intent(answer, verdicts)
+                denied = answer
+                verdicts = replace(verdicts, facts={**verdicts.facts, "approvals": {"code": denied.code}})
             return _refusal(denied, await self._journal.refusal(call, verdicts))
         except AuditError as fault:
-            self._count_unwritten(call, fault)
+            self._count_unwritten(_unrecorded(call, fault))
             return _refusal(_unwritten(fault), "")
 
-    def _count_unwritten(self, call: Call, fault: AuditError) -> None:
+    async def _answered(self, call: Call, verdicts: Verdicts) -> Call | HeldCall | Denied:
+        """The call with the human's yes that it runs on, if it needs one; it is spent here, on this call only."""
+        if call.approval is None and not verdicts.asked:
+            return call
+        if self._approvals is None:
+            return Denied(code="approval_unavailable", reason="a human would have to approve this, and nobody can")
+        yes = self._approvals.spend(call, verdicts)
+        if isinstance(yes, Approval):
+            return replace(call, approval=yes)
+        return yes or await self._approvals.hold(call, verdicts)
+
+    def _count_unwritten(self, event: Event) -> None:
         """An attempt without a record of its own (too large, disk full) is counted all the same."""
         try:
-            self._journal.count(
-                Event(
-                    type="refused_unrecorded",
-                    tenant=call.tenant,
-                    subject=subject_name(call.subject),
-                    session=call.session,
-                    body={"kind": call.kind, "code": fault.code},
-                )
-            )
+            self._journal.count(event)
         except AuditError as broken:
-            log.error("a refused call of %s could not be counted: %s", call.tenant, broken)
+            log.error("a refused call of %s could not be counted: %s", event.tenant, broken)
 
 
 class Listing:
@@ -282,7 +302,19 @@ def _broken(name: str, how: str) -> Denied:
     )
 
 
+def _unrecorded(call: Call, fault: AuditError) -> Event:
+    return Event(
+        type="refused_unrecorded",
+        tenant=call.tenant,
+        subject=subject_name(call.subject),
+        session=call.session,
+        body={"kind": call.kind, "code": fault.code},
+    )
+
+
 def _unwritten(fault: AuditError) -> Denied:
+    if fault.code == "log_budget":  # its own doing, not the disk's
+        return Denied(code=fault.code, reason=fault.cause, remedy="wait, and call less or with less in it")
     return Denied(
         code="audit_unavailable",
         reason="the call could not be written to the audit log, so it is refused",

@@ -96,7 +96,7 @@ class MemoryPins:
     def get(self, name: str) -> Digest | None:
         return self.kept.get(name)
 
-    def set(self, name: str, definition: Digest) -> None:
+    def set(self, name: str, definition: Digest, listed: Json) -> None:
         self.kept[name] = definition
 
 

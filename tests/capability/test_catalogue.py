@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from tests.capability.office import DOCS, DOCS_LISTED, TEXT, MemoryPins, Office, definition, operation
 
-from ringwall.call import Digest, digest
+from ringwall.call import Digest, Json, digest
 from ringwall.capability.catalogue import MAX_DEFINITION, Catalogue
-from ringwall.errors import BadInput, Unavailable
+from ringwall.errors import Unavailable
 from ringwall.manifest.types import ToolServer
 
 READ = ToolServer(name="docs", ops={"read": operation("read", path="selector:path")})
@@ -89,7 +89,13 @@ def test_a_changed_definition_stays_refused_until_it_is_pinned_again(change: dic
     refused = office.judge(office.resolve(call))
     assert getattr(refused, "code", "") == "definition_changed"
     assert getattr(refused, "detail", {})["pinned"] == first.definition
-    assert office.catalogue.repin("docs/read").changed is False
+    now = office.catalogue.tool("docs/read")
+    assert now is not None
+    assert digest(now.listed) == now.definition
+    office.pins.kept["docs/read"] = now.definition
+    repinned = office.catalogue.repin("docs/read")
+    assert repinned is not None
+    assert (repinned.changed, office.catalogue.problems("docs")) == (False, ())
     assert office.judge(office.resolve(call)).__class__.__name__ == "Allowed"
     assert "changed" in office.catalogue.register(READ, [listed()])[0]  # back to the old one is a change too
 
@@ -98,6 +104,9 @@ def test_a_call_resolved_before_a_change_does_not_run_after_it() -> None:
     office = Office()
     call = office.resolve({"tool": "docs/read", "args": {"path": "/srv/docs/public/a"}})
     office.catalogue.register(DOCS, [DOCS_LISTED[0] | {"description": "new"}, *DOCS_LISTED[1:]])
+    now = office.catalogue.tool("docs/read")
+    assert now is not None
+    office.pins.kept["docs/read"] = now.definition
     office.catalogue.repin("docs/read")
     assert getattr(office.judge(call), "code", "") == "definition_changed"
 
@@ -109,13 +118,12 @@ def test_a_server_that_lists_less_or_is_gone_has_no_former_tools() -> None:
     assert sorted(catalogue.definitions()) == ["docs/read"]
     catalogue.drop("docs")
     assert catalogue.definitions() == {} and catalogue.tool("docs/read") is None
-    with pytest.raises(BadInput):
-        catalogue.repin("docs/read")
+    assert catalogue.repin("docs/read") is None
 
 
 def test_when_pins_cannot_be_kept_nothing_is_registered() -> None:
     class Down(MemoryPins):
-        def set(self, name: str, definition: Digest) -> None:
+        def set(self, name: str, definition: Digest, listed: Json) -> None:
             raise Unavailable("no store")
 
     catalogue = Catalogue(Down())

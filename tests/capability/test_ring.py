@@ -14,7 +14,7 @@ from ringwall.call import Allowed, Denied, Json, Kind, NeedsApproval, Operator, 
 from ringwall.capability.ring import CapabilityRing
 from ringwall.errors import BadInput, ManifestError
 from ringwall.interface import Targets
-from ringwall.manifest.types import Grant
+from ringwall.manifest.types import Grant, NamedOperator, Operators
 
 OFFICE = Office()
 OPERATOR = Operator(name="root", uid=0, connection=1)
@@ -184,13 +184,47 @@ def test_only_a_granted_model_may_be_asked(name: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(("subject", "verb", "expected"), [
-    (OPERATOR, "run", ""), (OPERATOR, "stop", ""), (OPERATOR, "status", ""), (OPERATOR, "audit", ""),
+    (OPERATOR, "run", ""), (OPERATOR, "stop", ""), (OPERATOR, "status", ""), (OPERATOR, "freeze", ""),
     (OPERATOR, "erase", "unknown_verb"),
     (process(), "run", "operator_only"), (process(), "status", "operator_only"),
 ])
 def test_only_an_operator_operates_and_only_with_known_verbs(subject: Subject, verb: str, expected: str) -> None:
     call = OFFICE.resolve({"verb": verb, "args": {}}, kind="operate", subject=subject)
     assert code(OFFICE.judge(call)) == expected
+
+
+@pytest.mark.parametrize(("name", "uid", "verb", "expected"), [
+    ("rita", 1000, "freeze", ""), ("rita", 1000, "thaw", ""), ("rita", 1000, "run", "not_granted"),
+    ("otto", 1001, "freeze", "not_granted"), ("otto", 1001, "status", ""), ("otto", 1000, "status", "not_granted"),
+    ("root", 0, "status", "not_granted"), ("rita", 1000, "erase", "unknown_verb"),
+])
+def test_a_named_operator_has_the_verbs_of_his_roles(name: str, uid: int, verb: str, expected: str) -> None:
+    named = {"rita": NamedOperator(name="rita", uid=1000, roles=("responder",)),
+             "otto": NamedOperator(name="otto", uid=1001, roles=("auditor",))}
+    house = Office(replace(office(), operators=Operators(named=named)))
+    who = Operator(name=name, uid=uid, connection=1)
+    assert code(house.judge(house.resolve({"verb": verb, "args": {}}, kind="operate", subject=who))) == expected
+
+
+def test_what_is_frozen_is_refused_and_not_listed_and_what_was_never_given_stays_unknown() -> None:
+    ring = CapabilityRing(
+        OFFICE.manifest, OFFICE.catalogues,
+        frozen=lambda call: "a drill" if call.target.name in {"docs/read", "docs/erase", "main"} else "",
+        frozen_tool=lambda name: "a drill" if name == "docs/read" else "",
+    )
+
+    def judged(body: Json, kind: Kind = "tool") -> Verdict:
+        return asyncio.run(ring.enter(OFFICE.resolve(body, kind=kind), {})).verdict
+
+    frozen = judged({"tool": "docs/read", "args": {"path": "/srv/docs/public/a.txt"}})
+    assert isinstance(frozen, Denied)
+    assert (frozen.code, dict(frozen.detail)) == ("frozen", {"why": "a drill"})
+    assert "drill" not in frozen.reason + frozen.remedy
+    assert code(judged({"model": "main", "request": {"messages": []}}, "model")) == "frozen"
+    assert code(judged({"tool": "docs/erase", "args": {}})) == "not_granted"
+    assert judged({"tool": "echo/echo", "args": {"text": "x"}}) == Allowed()
+    shown = asyncio.run(ring.lists(process(), Targets(definitions={"docs/read": {}, "echo/echo": {}})))
+    assert set(shown.definitions) == {"echo/echo"}
 
 
 @pytest.mark.parametrize("kind", ["secret", "message", "code"])

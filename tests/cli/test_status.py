@@ -17,6 +17,9 @@ FOUND: dict[str, Any] = {
                   {"name": "sidecar-acme", "ready": False, "restarts": 2, "fault": "it ended"}],
     "servers": [{"name": "docs", "running": True, "tenant": "acme"}],
     "runs": [{"agent": "ana", "run": "f0", "tenant": "acme", "calls": 3}],
+    "policy": {"revision": "a" * 64, "backend": "embedded", "stale": "it is not signed"},
+    "frozen": [{"scope": "tool", "name": "docs", "by": "operator:rita", "reason": "a drill", "record": "system/9"}],
+    "proposed": [{"verb": "thaw", "by": "otto", "seconds": 600}],
     "problems": {"acme/mail": "no handshake"},
 }
 
@@ -53,9 +56,13 @@ def test_it_waits_until_there_is_one(tmp_path: Path) -> None:
     done = CliRunner().invoke(up.status, ["--wait", "--state", str(tmp_path)])
     assert (done.exit_code, _Client.asked) == (0, 3)
     assert [line.split(maxsplit=1)[0] for line in done.stdout.splitlines()] == [
-        "core", "guard", "sidecar-acme", "server", "agent", "problem", "manifest"]
+        "core", "guard", "sidecar-acme", "server", "agent", "FROZEN", "proposed", "policy", "problem", "problem",
+        "manifest"]
     for words in ("restarted 1 time\n", "never restarted", "down: it ended, restarted 2 times", "up (acme)",
-                  "3 calls (acme, run f0)", "acme/mail: no handshake"):
+                  "3 calls (acme, run f0)",
+                  "tool docs  by operator:rita (system/9): a drill", "thaw by otto, waits",
+                  "acme/mail: no handshake",
+                  "revision aaaaaaaaaaaa (embedded)\n", "a newer bundle was refused: it is not signed"):
         assert words in done.stdout
 
 

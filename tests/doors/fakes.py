@@ -16,7 +16,7 @@ from ringwall.call import Call, CallId, Chunk, Kind, Last, LaunchId, SessionId, 
 from ringwall.doors.agent import AgentDoor
 from ringwall.doors.listener import DoorServer
 from ringwall.identity.probe import Probe
-from ringwall.identity.registry import Launch, Registry
+from ringwall.identity.registry import Launch, Registry, nobody
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.interface import HeldCall, Origin, Refusal, Stopped
 
@@ -57,6 +57,10 @@ class FakeWall:
         self.started = threading.Event()
         self.settled: list[str] = []
         self.settling = threading.Event()
+        self.performed: list[Call] = []
+        self.waits: list[tuple[str, float]] = []
+        self.over = False  # what waiting for a human comes to
+        self.later: list[Refusal | HeldCall | None] = []  # what the next attempts get, once there was a wait
 
     async def admit(self, origin: Origin, kind: Kind, raw: bytes) -> Call | Refusal:
         self.seen.append((origin, kind, raw))
@@ -76,6 +80,7 @@ class FakeWall:
     @asynccontextmanager
     async def perform(self, call: Call) -> AsyncGenerator[FakeAnswer | HeldCall | Refusal, None]:
         how = "finished"
+        self.performed.append(call)
         try:
             yield self.passage or FakeAnswer(self)
         except asyncio.CancelledError:
@@ -86,6 +91,20 @@ class FakeWall:
             self.settled.append(how)
             self.settling.set()
 
+    async def decided(self, record: str, seconds: float) -> bool:
+        self.waits.append((record, seconds))
+        if self.block is not None:
+            self.started.set()
+            try:
+                await self.block.wait()
+            except asyncio.CancelledError:
+                self.settled.append("stopped waiting")
+                self.settling.set()
+                raise
+        if self.later:
+            self.passage = self.later.pop(0)
+        return self.over
+
 
 class Served:
     """A door that is open, from the test's side."""
@@ -95,7 +114,7 @@ class Served:
         self.wall = wall
         self.registry = registry
         self.path = path
-        self.server = DoorServer(AgentDoor(wall, registry), registry)
+        self.server = DoorServer(AgentDoor(wall, registry, wall), registry)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         found: Future[T] = asyncio.run_coroutine_threadsafe(work, self.loop)
@@ -158,10 +177,12 @@ def looped() -> Generator[asyncio.AbstractEventLoop]:
 
 
 @contextmanager
-def served(folder: Path, *, max_connections: int = 128, pid: int | None = None) -> Generator[Served]:
+def served(
+    folder: Path, *, max_connections: int = 128, pid: int | None = None, frozen: Callable[[SpiffeId], str] = nobody
+) -> Generator[Served]:
     """A door whose registered agent is this very process, or ``pid``."""
     handle = os.pidfd_open(pid or os.getpid())
-    registry = Registry(Probe(method="inode", tree=True), max_connections=max_connections)
+    registry = Registry(Probe(method="inode", tree=True), frozen=frozen, max_connections=max_connections)
     registry.register(
         Launch(
             id=LAUNCH,

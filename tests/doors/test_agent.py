@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import pytest
 from tests.doors.fakes import ALICE, LAUNCH, Served, post, served
 
-from ringwall.call import Chunk, Denied, Last, Process
-from ringwall.doors.agent import ROUTES
+from ringwall.call import Approval, Chunk, Denied, Last, Process
+from ringwall.doors.agent import MAX_WAIT_S, ROUTES
 from ringwall.errors import Unavailable
 from ringwall.interface import HeldCall, Refusal, Stopped
 
@@ -94,7 +95,8 @@ def test_held_stopped_failed_and_unknown_are_told_apart(tmp_path: Path) -> None:
         door.wall.passage = HeldCall(record="acme/9", question="pay?")
         assert ask(door, post())[:2] == (
             409,
-            {"error": {"code": "held", "reason": "a human must approve this call first", "record": "acme/9"}},
+            {"error": {"code": "held", "reason": "a human must approve this call first",
+                       "remedy": "repeat it with the approval acme/9", "record": "acme/9"}},
         )
         door.wall.passage = None
         door.wall.items = [Chunk(value="half", whole=False), stop]
@@ -107,6 +109,59 @@ def test_held_stopped_failed_and_unknown_are_told_apart(tmp_path: Path) -> None:
         assert ask(door, post())[1]["error"]["code"] == "effect_unknown"
         door.wall.items = []
         assert ask(door, post())[0] == 502
+
+
+def waiting(seconds: bytes) -> bytes:
+    return post(more=b"Prefer: respond-async, wait=%s\r\n" % seconds)
+
+
+def test_who_does_not_want_to_wait_gets_the_held_call_at_once(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        door.wall.passage = HeldCall(record="acme/9", question="pay?")
+        for data in (post(), waiting(b"0"), waiting(b"-1"), waiting(b"soon"), waiting(b"9999999")):
+            assert ask(door, data)[0] == 409
+        assert door.wall.waits == []
+
+
+def test_who_waits_has_the_same_call_cross_the_wall_again_with_the_approval(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        door.wall.passage = HeldCall(record="acme/9", question="pay?")
+        door.wall.later, door.wall.over = [None], True
+        assert ask(door, waiting(b"30"))[:2] == (200, {"result": "fine", "record": "acme/57"})
+        assert door.wall.waits == [("acme/9", 30.0)]
+        first, second = door.wall.performed
+        assert (first.approval, first.digest) == (None, second.digest)
+        assert second.approval == Approval(record="acme/9")
+        assert len(door.wall.seen) == 1  # parsed once: what was held is what runs
+        assert door.wall.settled == ["finished", "finished"]
+
+
+def test_the_first_passage_is_over_before_anybody_waits(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        door.wall.passage, door.wall.block = HeldCall(record="acme/9", question="pay?"), asyncio.Event()
+        with door.connect() as sock:
+            sock.sendall(waiting(b"30"))
+            assert door.wall.started.wait(30)
+            assert door.wall.settled == ["finished"]
+            door.wall.settling.clear()
+        assert door.wall.settling.wait(30)
+        assert door.wall.settled == ["finished", "stopped waiting"]
+        assert len(door.wall.performed) == 1  # nobody was left to answer, so nothing ran
+
+
+def test_a_wait_that_nobody_ends_is_answered_as_held_and_one_that_was_denied_as_refused(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        door.wall.passage = HeldCall(record="acme/9", question="pay?")
+        assert ask(door, waiting(b"99999"))[0] == 409
+        assert door.wall.waits == [("acme/9", MAX_WAIT_S)]
+        door.wall.over = True
+        door.wall.later = [Refusal(code="approval_denied", reason="no", record="acme/10")]
+        status, body, _ = ask(door, waiting(b"1"))
+        assert (status, body["error"]["code"]) == (403, "approval_denied")
+        door.wall.passage = HeldCall(record="a/1", question="?")
+        door.wall.later = [HeldCall(record="a/2", question="?")]
+        status, body, _ = ask(door, waiting(b"1"))
+        assert (status, body["error"]["record"]) == (409, "a/2")
 
 
 UNFIT = [[Chunk(value=1), Chunk(value=2)], [Chunk(value="\ud800")], [Chunk(value=object())]]
@@ -167,9 +222,10 @@ def test_every_route_is_reachable(tmp_path: Path) -> None:
 
 
 def test_an_unattested_process_asks_too_so_that_its_refusal_is_recorded(tmp_path: Path) -> None:
-    with served(tmp_path) as door:
+    frozen: set[str] = set()
+    with served(tmp_path, frozen=lambda _: "".join(frozen)) as door:
         with door.connect() as sock:
-            door.on_loop(lambda: door.registry.freeze(LAUNCH, "test"))
+            frozen.add("a test")
             sock.sendall(post())
             sock.recv(10)
         assert isinstance(door.wall.seen[0][0].subject, Process)

@@ -57,6 +57,9 @@ def test_the_schemas_of_answers_are_those_of_the_code() -> None:
 def test_what_the_client_sends_fits_its_schema() -> None:
     assert fits("ToolCall", _client.tool_call("docs/read", {"path": "/a"}, {}))
     assert fits("Completion", _client.chat("small", [{"role": "user", "content": "hi"}], {"temperature": 0}))
+    assert fits("ToolCall", _client.tool_call("docs/read", {}, {}, "acme/57"))
+    assert fits("Completion", _client.chat("small", [], {}, "acme/57"))
+    assert not fits("ToolCall", _client.tool_call("docs/read", {}, {}, "57"))
     assert fits("Listing", {})
     assert not fits("ToolCall", {"tool": "docs/read", "args": {}, "subject": "bob"})
 

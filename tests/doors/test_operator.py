@@ -17,7 +17,7 @@ import pytest
 from tests.doors.fakes import looped, post, read_all
 
 from ringwall.call import Json, Operator
-from ringwall.doors.interface import RunStream
+from ringwall.doors.interface import Acted, RunStream
 from ringwall.doors.listener import OperatorServer
 from ringwall.doors.operator import OperatorDoor
 from ringwall.doors.operator_client import STDIN_PIECE, OperatorClient
@@ -56,6 +56,10 @@ class FakeRuns:
         self.seen.append(("start", origin, raw))
         return self.stream
 
+    async def operate(self, origin: Origin, raw: bytes) -> Acted | Refusal:
+        self.seen.append(("operate", origin, raw))
+        return self.refusal or Acted(result={"frozen": True}, record="system/7")
+
     async def attach(self, origin: Origin, run: str) -> RunStream | Refusal:
         self.seen.append(("attach", origin, run))
         return self.stream
@@ -73,9 +77,9 @@ class FakeRuns:
 
 
 @contextmanager
-def up(folder: Path, *, uids: list[int] | None = None) -> Generator[tuple[FakeRuns, OperatorClient, Path]]:
+def up(folder: Path, *, named: dict[int, str] | None = None) -> Generator[tuple[FakeRuns, OperatorClient, Path]]:
     runs = FakeRuns()
-    peers = OperatorPeers(PROBE, allowed_uids=uids)
+    peers = OperatorPeers(PROBE, named=named)
     server = OperatorServer(OperatorDoor(runs, peers), peers)
     path = folder / "operator.sock"
     with looped() as loop:
@@ -132,6 +136,20 @@ def test_signals_and_status_pass_through(tmp_path: Path) -> None:
         assert caught.value.record == "system/4"
 
 
+def test_an_act_is_handed_on_as_it_came_and_answered_with_its_result(tmp_path: Path) -> None:
+    with up(tmp_path) as (runs, client, path):
+        assert client.operate("freeze", {"agent": "acme/alice"}) == {"frozen": True}
+        verb, origin, raw = runs.seen.pop()
+        assert (verb, json.loads(raw)) == ("operate", {"verb": "freeze", "args": {"agent": "acme/alice"}})
+        assert isinstance(origin.subject, Operator)
+        _, answer = exchange(path, post("/v1/operate", b"{}"))
+        assert answer == {"result": {"frozen": True}, "record": "system/7"}
+        runs.refusal = Refusal(code="not_granted", reason="not yours", remedy="ask an admin", record="system/8")
+        with pytest.raises(Refused, match="ask an admin") as caught:
+            client.operate("freeze", {})
+        assert caught.value.record == "system/8"
+
+
 def test_a_refused_run_never_starts_a_stream(tmp_path: Path) -> None:
     with up(tmp_path) as (runs, client, _):
         runs.stream = Refusal(code="policy", reason="not today", record="system/5")
@@ -152,7 +170,7 @@ def test_a_stream_that_breaks_off_is_an_error_and_not_an_exit(tmp_path: Path) ->
 
 
 def test_somebody_who_is_no_operator_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
-    with up(tmp_path, uids=[os.geteuid() + 1]) as (runs, client, _):
+    with up(tmp_path, named={os.geteuid() + 1: "eve"}) as (runs, client, _):
         with pytest.raises(Refused, match="not_operator"):
             client.run({}, pytest.fail)
         with pytest.raises(Refused, match="not_operator"):
@@ -170,6 +188,8 @@ def test_without_a_core_the_client_says_what_to_start(tmp_path: Path) -> None:
     ("data", "status", "code"),
     [
         (b"POST /v1/run HTTP/1.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", 415, "unknown_type"),
+        (b"GET /v1/operate HTTP/1.1\r\nConnection: close\r\n\r\n", 405, "unknown_method"),
+        (b"POST /v1/operate HTTP/1.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}", 415, "unknown_type"),
         (b"GET /v1/run HTTP/1.1\r\nConnection: close\r\n\r\n", 405, "unknown_method"),
         (b"GET /v1/status?x HTTP/1.1\r\nConnection: close\r\n\r\n", 400, "bad_query"),
         (b"GET /v1/runs/../stdin HTTP/1.1\r\nConnection: close\r\n\r\n", 404, "unknown_path"),

@@ -9,6 +9,29 @@ guard = { block_at = { tool_result = 0.9, response = 0.8 } }
 flow = { clean_waiver = false }
 audit = { quota_mib = 64 }
 
+[identity]
+issuer = "https://id.acme.example"
+[identity.federation."partner.test"]
+bundle = "/etc/ringwall/partner.json"
+
+[policy]
+bundle = "/etc/ringwall/policy.tar.gz"
+keys = ["/etc/ringwall/policy.pub.pem"]
+scope = "production"
+backend = "opa"
+opa = "unix:/run/opa.sock"
+cache = true
+
+[operators]
+two_person = ["thaw"]
+socket = "/run/ringwall/operator.sock"
+[operators.alice]
+uid = 1000
+roles = ["responder", "launcher"]
+[operators.bob]
+uid = 1001
+roles = ["admin"]
+
 [models.main]
 wire = "openai"
 url = "https://llm.acme.example/v1/"

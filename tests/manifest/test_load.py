@@ -18,11 +18,14 @@ from ringwall.errors import BadInput, ManifestError
 from ringwall.manifest.load import load, parse
 from ringwall.manifest.text import MAX_BYTES
 from ringwall.manifest.types import (
+    VERBS,
     ArgumentRole,
     Grant,
     Injection,
     Limits,
     Manifest,
+    NamedOperator,
+    Operators,
     OutputLabel,
     Rate,
 )
@@ -42,6 +45,16 @@ def test_every_part_of_a_full_manifest_is_read() -> None:
         "main", "https://llm.acme.example/v1", "llm-key", "private")
     assert manifest.secrets["llm-key"].inject == Injection(header="X-Key", format="{}")
     assert manifest.secrets["llm-key"].file == Path("/etc/ringwall/llm-key")
+
+
+def test_operators_are_named_by_uid_and_get_the_verbs_of_their_roles() -> None:
+    operators = parse(FULL, HERE).operators
+    assert operators.named["alice"] == NamedOperator(name="alice", uid=1000, roles=("responder", "launcher"))
+    assert operators.verbs("alice", 1000) == {"run", "stop", "status", "freeze", "thaw"}
+    assert operators.verbs("bob", 1001) == set(VERBS)
+    assert operators.verbs("alice", 1001) == operators.verbs("root", 0) == frozenset()
+    assert (operators.two_person, operators.socket) == (("thaw",), Path("/run/ringwall/operator.sock"))
+    assert Operators().verbs("root", 0) == set(VERBS)
 
 
 def test_a_tool_server_keeps_its_operations_roles_and_labels() -> None:
@@ -206,3 +219,10 @@ def test_any_tables_of_known_names_are_a_manifest_or_a_manifest_error(
     ordered = sorted(document, key=lambda part: part[0] != "")
     _manifest_or_error("\n".join(line for table, pairs in ordered
                                  for line in [table, *(f"{key} = {value}" for key, value in pairs)]))
+
+
+@pytest.mark.parametrize("to", ["http://127.0.0.1:9000/held", "http://[::1]:9000", "unix:/run/held.sock"])
+def test_held_calls_may_be_told_to_somebody_on_this_machine(to: str) -> None:
+    text = f'[approvals]\ndeadline_s = 30\nwebhook = "{to}"\nwebhook_secret = "llm-key"\n[models.main]'
+    found = parse(FULL.replace("[models.main]", text, 1), HERE).approvals
+    assert (found.deadline_s, found.per_agent, found.webhook, found.webhook_secret) == (30, 16, to, "llm-key")

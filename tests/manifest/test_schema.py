@@ -80,7 +80,8 @@ def test_every_field_of_every_type_is_written_or_known_to_be_made() -> None:
     assert set(LAYOUTS) == tables - spelled
     for of, layout in LAYOUTS.items():
         made = {"path", "revision"} if of is types.Manifest else {layout.key_attr} - {""}
-        written = {entry.attr or entry.key for entry in layout.entries}
+        entries = (*layout.entries, layout.rest) if layout.rest else layout.entries
+        written = {entry.attr or entry.key for entry in entries}
         names = {field.name for field in dataclasses.fields(of)}
         assert written | made == names, of
 

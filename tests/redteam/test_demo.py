@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
-from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.redteam.shown import Shown, ringwall
 
 from ringwall.cli.main import main
 from ringwall.redteam import demo as demo_module
@@ -21,47 +17,15 @@ from ringwall.redteam.benign import BENIGN
 from ringwall.redteam.demo import AttackResult, BenignResult, Demo, Stop
 from ringwall.redteam.table import show
 
-SECONDS = 300  # a busy machine; usual is 15 to 30
 STOPPED_BY = {
     "poisoned-bonus": "capability", "poisoned-invoice": "capability", "poisoned-service": "capability",
     "extra-argument": "capability", "look-alike-path": "capability", "wrong-resource": "capability",
-    "wrong-tool": "capability", "dot-segments": "resolver", "flood": "limits",
-    "cards-by-mail": "flow", "secret-by-search": "flow", "secret-in-answer": "flow", "cards-in-answer": "guard",
+    "wrong-tool": "capability", "dot-segments": "resolver", "flood": "limits", "starved-neighbour": "limits",
+    "cards-by-mail": "guard", "secret-by-search": "flow", "secret-in-answer": "flow", "cards-in-answer": "guard",
     "borrowed-identity": "kernel", "neighbour-environ": "kernel", "operator-socket": "kernel",
     "tool-reads-files": "kernel", "tool-connects-out": "kernel", "write-manifest": "kernel",
     "model-key": "kernel", "state-folder": "kernel", "datagram-out": "kernel", "direct-connect": "kernel",
 }  # fmt: skip
-
-
-def ringwall(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "ringwall.cli.main", *arguments], capture_output=True, text=True,
-                          check=False, timeout=SECONDS)
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What ``ringwall demo --json --keep`` said, and its log."""
-
-    status: int
-    report: dict[str, Any]
-    errors: str
-    state: Path
-
-    def audit(self, record: str) -> dict[str, Any]:
-        """As ``ringwall audit show RECORD --json``."""
-        done = ringwall("audit", "show", record, "--state", str(self.state), "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-
-@pytest.fixture(scope="module")
-def shown() -> Generator[Shown]:
-    done = ringwall("demo", "--json", "--keep")
-    assert done.stdout, done.stderr
-    report = json.loads(done.stdout)
-    state = Path(report["state"])
-    yield Shown(done.returncode, report, done.stderr, state)
-    shutil.rmtree(state.parents[1])
 
 
 @pytest.mark.confined
@@ -83,13 +47,15 @@ def test_ordinary_work_is_done_both_ways(shown: Shown) -> None:
 @pytest.mark.confined
 def test_each_is_stopped_by_what_should_stop_it(shown: Shown) -> None:
     assert {attack["id"]: attack["with"]["stopped_by"] for attack in shown.report["attacks"]} == STOPPED_BY
+    assert [attack["id"] for attack in shown.report["attacks"] if attack["with"]["held"]] == ["secret-by-search"]
 
 
 @pytest.mark.confined
 def test_the_record_of_each_says_the_same(shown: Shown) -> None:
     for attack in shown.report["attacks"]:
         by, record = attack["with"]["stopped_by"], shown.audit(attack["with"]["record"])
-        if by in {"capability", "limits", "flow"}:
+        if record["clear"]["type"] in {"refused", "held"}:
+            assert by in {"capability", "limits", "flow", "guard"}, attack["id"]
             assert [entry["ring"] for entry in record["stopped_by"]] == [by], attack["id"]
         elif by == "resolver":
             assert record["clear"]["type"] == "refused_before_call", attack["id"]

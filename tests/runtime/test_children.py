@@ -110,9 +110,27 @@ def test_a_supervisor_that_does_not_answer_is_lost_and_its_late_child_is_killed(
         late = two()
         children.on_message(control.Spawned(id=1, child=7, pid=99, self_test={}), late)
         assert line.sent[-1] == control.Signal(child=7, signum=signal.SIGKILL)
+        children.on_message(control.Exited(child=7, status=137), [])
+        assert line.sent[-1] == control.Forget(child=7)
+        assert (children._unknown, children._early) == (set(), {})
         for number in late:
             with pytest.raises(OSError, match="Bad file"):
                 os.fstat(number)
+
+    run(scenario())
+
+
+def test_a_late_child_that_has_ended_already_is_only_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SPAWN_S", 0.02)
+
+    async def scenario() -> None:
+        children, line = started()
+        with pytest.raises(Unavailable):
+            await children.spawn(SPEC, {})
+        children.on_message(control.Exited(child=7, status=0), [])
+        children.on_message(control.Spawned(id=1, child=7, pid=99, self_test={}), two())
+        assert line.sent[-1] == control.Forget(child=7)
+        assert (children._unknown, children._early) == (set(), {})
 
     run(scenario())
 

@@ -280,4 +280,4 @@ def test_a_tally_names_the_first_refusals_only() -> None:
         tally.count("refused", f"acme/{number}")
     tally.count("done", "acme/30")
     assert tally.summary() == {"calls": 31, "ends": {"refused": 30, "done": 1}, "last": "acme/30",
-                               "refused": [f"acme/{n}" for n in range(20)]}
+                               "held": [], "refused": [f"acme/{n}" for n in range(20)]}

@@ -107,6 +107,29 @@ def test_every_refusal_becomes_its_exception(door: Served) -> None:
     assert not isinstance(failed.value, (Refused, Unavailable))
 
 
+def test_who_asks_with_an_approval_names_it_and_who_waits_says_how_long(door: Served) -> None:
+    door.wall.passage = HeldCall(record="acme/3", question="?")
+    with pytest.raises(Held) as held:
+        ringwall.call_tool("bank/pay", to="x")
+    assert (held.value.approval, held.value.record) == ("acme/3", "acme/3")
+    assert door.wall.waits == []
+    door.wall.over, door.wall.later = True, [None]
+    assert ringwall.call_tool("bank/pay", to="x", wait=2.5, approval=held.value.approval) == "fine"
+    assert body(door) == {"tool": "bank/pay", "args": {"to": "x"}, "approval": "acme/3"}
+    assert door.wall.waits == [("acme/3", 3.0)]
+    assert ringwall.call_tool("bank/pay", {"wait": 1, "approval": "mine"}) == "fine"
+    assert body(door) == {"tool": "bank/pay", "args": {"wait": 1, "approval": "mine"}}
+    door.wall.items = [Chunk(value={}), Last(end="done")]
+    ringwall.complete("small", [], wait=1, approval="acme/4")
+    assert body(door) == {"model": "small", "request": {"messages": []}, "approval": "acme/4"}
+
+
+@pytest.mark.parametrize("wait", [-1, float("nan"), float("inf"), 10**7, True, "5"])
+def test_a_wait_that_is_no_number_of_seconds_is_not_sent(wait: Any) -> None:
+    with pytest.raises(BadInput, match="seconds"):
+        ringwall.call_tool("a/b", wait=wait)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1, 2}, b"bytes", {(1, 2): 3}])
 def test_arguments_that_are_not_json_never_leave_the_process(door: Served, value: Any) -> None:
     with pytest.raises(BadInput, match="bad_arguments"):

@@ -19,6 +19,7 @@ from ringwall.capability.schema import Schema
 from ringwall.errors import BadInput
 from ringwall.manifest.types import Operation, ToolServer
 
+CHANGED: Final = "its definition changed since it was pinned"
 OWN_SERVER: Final = "ringwall"  # ``ringwall/list``; no tool server may take the name
 MAX_DEFINITION: Final = 64 << 10  # bytes of one definition; the longest real descriptions are a tenth of it
 
@@ -30,8 +31,8 @@ class Pins(Protocol):
         """The pinned hash of ``server/operation``. Raises Unavailable."""
         ...
 
-    def set(self, name: str, definition: Digest) -> None:
-        """Pin; durable on return. Raises Unavailable or AuditError."""
+    def set(self, name: str, definition: Digest, listed: Json) -> None:
+        """Pin a definition (``listed``, of that hash) seen for the first time. Raises Unavailable or AuditError."""
         ...
 
 
@@ -48,6 +49,7 @@ class Tool:
     pinned: Digest  # of what was reviewed
     public: Json  # name, description and closed inputSchema: what an agent is shown
     defaults: Mapping[str, Json]  # of typed arguments: an argument that is left out is judged all the same
+    listed: Json = None  # what ``definition`` is the hash of
 
     @property
     def changed(self) -> bool:
@@ -93,23 +95,24 @@ class Catalogue:
                 continue
             tool = replace(tool, pinned=self._pins.get(name) or tool.definition)
             if tool.changed:
-                problems.append(f"{name}: its definition changed since it was pinned")
+                problems.append(_changed(name))
             tools[name] = tool
         for tool in tools.values():
             if self._pins.get(tool.name) is None:
-                self._pins.set(tool.name, tool.definition)
+                self._pins.set(tool.name, tool.definition, tool.listed)
         self._servers[server.name] = MappingProxyType(tools)
         self._problems[server.name] = tuple(problems)
         return problems
 
-    def repin(self, name: str) -> Tool:
-        """Pin what the server lists now: an operator has seen the difference. Raises BadInput, and as pins do."""
+    def repin(self, name: str) -> Tool | None:
+        """Hold a tool to its pin as that is now, after an operator changed it; None: it is not usable now."""
         tool = self.tool(name)
         if tool is None:
-            raise BadInput(f"there is no usable tool {name[:80]!a}", code="unknown_tool")
-        self._pins.set(name, tool.definition)
-        repinned = replace(tool, pinned=tool.definition)
+            return None
+        repinned = replace(tool, pinned=self._pins.get(name) or tool.pinned)
         self._servers[tool.server] = MappingProxyType({**self._servers[tool.server], name: repinned})
+        others = tuple(text for text in self.problems(tool.server) if text != _changed(name))
+        self._problems[tool.server] = (*others, *([_changed(name)] if repinned.changed else []))
         return repinned
 
     def drop(self, server: str) -> None:
@@ -148,6 +151,10 @@ def _by_name(definitions: Sequence[Json]) -> tuple[dict[str, dict[str, Json]], l
     return {name: definition for name, definition in found.items() if name not in twice}, problems
 
 
+def _changed(name: str) -> str:
+    return f"{name}: {CHANGED}"
+
+
 def _build(server: str, op: str, operation: Operation, listed: dict[str, Json] | None) -> Tool:
     """Check, close and compile one definition; pinned to itself. Raises BadInput."""
     if server == OWN_SERVER:
@@ -171,7 +178,7 @@ def _build(server: str, op: str, operation: Operation, listed: dict[str, Json] |
     made = digest(definition)
     return Tool(name=name, server=server, op=op, operation=operation, schema=Schema(closed), definition=made,
                 pinned=made, public={"name": name, "description": description, "inputSchema": closed},
-                defaults=_defaults(operation, closed["properties"]))
+                defaults=_defaults(operation, closed["properties"]), listed=definition)
 
 
 def _defaults(operation: Operation, properties: Mapping[str, Json]) -> Mapping[str, Json]:

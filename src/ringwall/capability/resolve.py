@@ -11,13 +11,16 @@ from ringwall.capability.catalogue import OWN_SERVER, Catalogues
 from ringwall.capability.resources import canonical
 from ringwall.capability.roles import resource_type
 from ringwall.errors import BadInput
+from ringwall.identity.spiffe import SpiffeId
+from ringwall.identity.workload.interface import JWT, MAX_AUDIENCE, MAX_AUDIENCES, X509
 from ringwall.interface import Origin
 from ringwall.manifest.types import ArgumentRole, Manifest, Operation
 from ringwall.wire import strict
 
 LIST: Final = f"{OWN_SERVER}/list"
-MAX_BODY: Final[Mapping[str, int]] = {"tool": 1 << 20, "model": 8 << 20, "operate": 64 << 10}  # bytes, by kind
-"""A model request carries a whole conversation; an operator's call a command line."""
+MAX_BODY: Final[Mapping[str, int]] = {
+    "tool": 1 << 20, "model": 8 << 20, "operate": 64 << 10, "secret": 16 << 10}  # bytes, by kind
+"""A model request carries a whole conversation; an operator's call a command line, a secret's a few names."""
 MAX_RESOURCES: Final = 256  # in one call: more recipients or files than any single honest call
 MAX_NAME: Final = 128  # of a server, operation, model, verb or approval
 _NAME: Final = frozenset(string.ascii_letters + string.digits + "._-")
@@ -56,6 +59,8 @@ class ManifestResolver:
             return self._tool(origin, body)
         if kind == "model":
             return self._model(origin, body)
+        if kind == "secret":
+            return self._svid(origin, body)
         _only(body, {"verb", "args"})
         return self._call(origin, kind, Target(name=_name(body, "verb")), _object(body.get("args"), "'args'"))
 
@@ -70,6 +75,20 @@ class ManifestResolver:
         request = self._parse_model(_object(body.get("request"), "'request'"))
         return self._call(origin, "model", Target(name=_name(body, "model")), request, approval=_approval(body))
 
+    def _svid(self, origin: Origin, body: dict[str, Json]) -> Call:
+        """An identity for the process itself: nothing is named but its kind and the audiences of a token."""
+        _only(body, {"svid", "audience", "spiffe_id"})
+        target = {"x509": X509, "jwt": JWT}.get(str(body.get("svid")))
+        if target is None:
+            raise _bad("'svid' must be x509 or jwt")
+        if target == X509:
+            _only(body, {"svid"})
+            return self._call(origin, "secret", Target(name=target), {})
+        args: dict[str, Json] = {"audience": _audiences(body.get("audience"))}
+        if "spiffe_id" in body:
+            args["spiffe_id"] = str(SpiffeId.parse(str(body["spiffe_id"])))
+        return self._call(origin, "secret", Target(name=target), args)
+
     def _tool(self, origin: Origin, body: dict[str, Json]) -> Call:
         _only(body, {"tool", "args", "approval"})
         name = _tool_name(body)
@@ -81,7 +100,7 @@ class ManifestResolver:
         tool = self._catalogues.of(origin.subject.tenant).tool(name)
         if tool is not None:
             args = {**tool.defaults, **args}
-        args, resources = _resolve(operation, args)
+        args, resources = resolve_arguments(operation, args)
         target = Target(name=name, definition=tool.definition if tool is not None else None)
         return self._call(origin, "tool", target, args, resources, approval)
 
@@ -91,8 +110,13 @@ class ManifestResolver:
         return declared.ops.get(op) if declared is not None else None
 
 
-def _resolve(operation: Operation, args: dict[str, Json]) -> tuple[dict[str, Json], tuple[Resource, ...]]:
-    """Replace each typed argument by its canonical value and list what it names. Undeclared ones stay as sent."""
+def resolve_arguments(operation: Operation, args: dict[str, Json]) -> tuple[dict[str, Json], tuple[Resource, ...]]:
+    """Replace each typed argument by its canonical value and list what it names. Undeclared ones stay as sent.
+
+    Raises:
+        BadInput: an argument names nothing in one spelling, or too many things.
+
+    """
     resolved = dict(args)
     resources: list[Resource] = []
     for name, role in operation.args.items():
@@ -138,6 +162,16 @@ def _only(body: dict[str, Json], known: set[str]) -> None:
     if unknown := sorted(set(body) - known):
         raise _bad(f"the request has an unknown key {unknown[0][:80]!a}",
                    remedy=f"known: {', '.join(sorted(known))}")
+
+
+def _audiences(value: Json) -> list[str]:
+    """Who a token is for: a few names, each once, as their owners spell them."""
+    if not isinstance(value, list) or not 0 < len(cast("list[Json]", value)) <= MAX_AUDIENCES:
+        raise _bad(f"a token is for 1 to {MAX_AUDIENCES} audiences", "bad_audience")
+    found = [item for item in cast("list[Json]", value) if isinstance(item, str) and 0 < len(item) <= MAX_AUDIENCE]
+    if len(found) != len(cast("list[Json]", value)) or len(set(found)) != len(found):
+        raise _bad(f"an audience is a text of 1 to {MAX_AUDIENCE} characters, and named once", "bad_audience")
+    return found
 
 
 def _plain(text: Json, what: str) -> str:

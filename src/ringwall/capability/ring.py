@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import cast
 
 from ringwall.call import (
     Allowed,
@@ -20,22 +20,31 @@ from ringwall.call import (
     RingName,
     Subject,
     Verdict,
+    subject_name,
 )
 from ringwall.capability.catalogue import Catalogues, Tool
 from ringwall.capability.resolve import LIST
 from ringwall.capability.resources import Pattern, covers, parse_pattern
 from ringwall.capability.roles import resource_type, role_text
 from ringwall.errors import BadInput, ManifestError
+from ringwall.identity.workload.interface import JWT, X509, reserved
 from ringwall.interface import Targets, Through
-from ringwall.manifest.types import Grant, Manifest, Role
-
-VERBS: Final = frozenset({"run", "stop", "status", "audit"})
-"""What an operator may ask for over the operator socket."""
+from ringwall.manifest.types import VERBS, Grant, Manifest, Role
 
 
 def no_approvals(call: Call) -> bool:
     """Nothing is approved: what a request claims is not evidence, and nobody verifies it yet."""
     return False
+
+
+def nothing(call: Call) -> str:
+    """No call is frozen."""
+    return ""
+
+
+def no_tool(name: str) -> str:
+    """No tool is frozen."""
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +62,16 @@ class CapabilityRing:
     name: RingName = "capability"
 
     def __init__(self, manifest: Manifest, catalogues: Catalogues,
-                 approved: Callable[[Call], bool] = no_approvals) -> None:
+                 approved: Callable[[Call], bool] = no_approvals, frozen: Callable[[Call], str] = nothing,
+                 frozen_tool: Callable[[str], str] = no_tool) -> None:
         """Read every grant.
 
         Args:
             manifest: who was given what.
             catalogues: the registered tools, by tenant.
             approved: whether this call's approval was verified to be for exactly this call.
+            frozen: why a call is frozen: its tool or its agent; empty if it is not.
+            frozen_tool: why a tool is frozen, by its name.
 
         Raises:
             ManifestError: a grant's pattern cannot be read.
@@ -68,6 +80,8 @@ class CapabilityRing:
         self._manifest = manifest
         self._catalogues = catalogues
         self._approved = approved
+        self._frozen = frozen
+        self._frozen_tool = frozen_tool
         self._given = _read_grants(manifest)
 
     async def enter(self, call: Call, facts: Facts) -> Through:
@@ -75,6 +89,8 @@ class CapabilityRing:
         found: dict[str, Json] = {"granted": False, "definition": call.target.definition, "resources": [],
                                   "effect": "", "args": {}}
         verdict = self._judge(call, found)
+        if not isinstance(verdict, Denied) and (why := self._frozen(call)):  # what was not given stays unknown
+            verdict = Denied(code="frozen", reason="this is frozen", remedy="ask the operator", detail={"why": why})
         found["granted"] = not isinstance(verdict, Denied)
         facts[self.name] = found
         return Through(verdict)
@@ -87,6 +103,8 @@ class CapabilityRing:
         shown: dict[str, Json] = {}
         for name, definition in targets.definitions.items():
             tool = self._catalogues.of(subject.tenant).tool(name)
+            if self._frozen_tool(name):
+                continue
             if (subject.tenant, role.name, name) in self._given and tool is not None and not tool.changed:
                 shown[name] = tool.public
             elif name in role.models and name in self._manifest.models:
@@ -106,19 +124,34 @@ class CapabilityRing:
 
     def _judge(self, call: Call, found: dict[str, Json]) -> Verdict:
         if call.kind == "operate":
-            return _operate(call)
+            return self._operate(call)
         role = self._role(call.subject)
         if role is None:
             return Denied(code="unknown_agent", reason="this is no registered agent in this role",
                           detail={"remedy": f"declare it under tenants.{call.tenant}.agents"})
         if call.kind == "model":
             return self._model(call, role, found)
+        if call.kind == "secret":
+            return self._svid(call, role, found)
         if call.kind != "tool":
             return Denied(code="not_granted", reason=f"calls of kind {call.kind!r} are not given to this agent")
         if call.target.name == LIST:
             found["effect"] = "read"
             return Allowed() if call.args == {} else _invalid(("/: a listing takes no arguments",))
         return self._tool(call, role, found)
+
+    def _operate(self, call: Call) -> Verdict:
+        """A verb that there is, and that one of this operator's roles has."""
+        who = call.subject
+        if not isinstance(who, Operator):
+            return Denied(code="operator_only", reason="only an operator may ask for this")
+        if call.target.name not in VERBS:
+            return Denied(code="unknown_verb", reason=f"there is no verb {call.target.name[:80]!a}",
+                          remedy=f"one of {', '.join(VERBS)}")
+        if call.target.name not in self._manifest.operators.verbs(who.name, who.uid):
+            return Denied(code="not_granted", reason=f"your roles do not have {call.target.name!a}",
+                          remedy=f"see operators.{who.name}.roles in ringwall.toml")
+        return Allowed()
 
     def _model(self, call: Call, role: Role, found: dict[str, Json]) -> Verdict:
         found["effect"] = "model"
@@ -127,6 +160,26 @@ class CapabilityRing:
             return Allowed()
         return _not_granted(name, {"remedy": f"add it to tenants.{call.tenant}.roles.{role.name}.models",
                                    "exists": name in self._manifest.models})
+
+    def _svid(self, call: Call, role: Role, found: dict[str, Json]) -> Verdict:
+        """An SVID of its own, of a kind and for audiences that its role has; reserved ones never."""
+        found["effect"] = "credential"
+        given, name = role.svid, call.target.name
+        path = f"tenants.{call.tenant}.roles.{role.name}.svid"
+        if given is None or (name == X509 and not given.x509) or name not in {X509, JWT}:
+            return _not_granted(name, {"remedy": f"set {path}"})
+        if name == X509:
+            return Allowed() if call.args == {} else _invalid(("/: an X.509-SVID takes no arguments",))
+        if call.args.get("spiffe_id", subject_name(call.subject)) != subject_name(call.subject):
+            return _not_granted("the SVID of another agent", {})
+        models = [model.url for model in self._manifest.models.values()]
+        for audience in call.args["audience"]:
+            if audience not in given.audiences or reserved(audience, models):
+                return Denied(code="audience_not_granted",
+                              reason=f"a token for {audience[:200]!a} is not given to this agent",
+                              detail={"remedy": f"see {path}.audiences", "granted": list(given.audiences),
+                                      "reserved": reserved(audience, models)})
+        return Allowed()
 
     def _tool(self, call: Call, holder: Role, found: dict[str, Json]) -> Verdict:
         name = call.target.name
@@ -144,7 +197,7 @@ class CapabilityRing:
             return Denied(code="definition_changed",
                           reason=f"the definition of {name} changed and was not reviewed",
                           detail={"pinned": tool.pinned, "listed": tool.definition,
-                                  "remedy": "compare both definitions, then pin the new one"})
+                                  "remedy": f"compare both: ringwall pins show {call.tenant} {tool.name}"})
         if errors := tool.schema.errors(call.args):
             return _invalid(errors)
         return self._resources(call, given, tool, found)
@@ -220,15 +273,6 @@ def _named(typed: Sequence[str], args: Json) -> list[tuple[str, str]]:
         elif value is not None:
             found.append((argument, str(value)))
     return found
-
-
-def _operate(call: Call) -> Verdict:
-    if not isinstance(call.subject, Operator):
-        return Denied(code="operator_only", reason="only an operator may ask for this")
-    if call.target.name not in VERBS:
-        return Denied(code="unknown_verb", reason=f"there is no verb {call.target.name[:80]!a}",
-                      remedy=f"one of {', '.join(sorted(VERBS))}")
-    return Allowed()
 
 
 def _not_granted(name: str, detail: Mapping[str, Json]) -> Denied:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import textwrap
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -25,18 +24,18 @@ from ringwall.audit.show import Shown, stopped_by
 from ringwall.audit.show import show as look_up
 from ringwall.audit.verify import LogReport, load_keys
 from ringwall.audit.verify import verify as verify_logs
-from ringwall.call import Json
+from ringwall.call import Json, as_object
 from ringwall.cli.common import FAILED, fail, json_option, print_json, state_option, styled
+from ringwall.cli.text import COLUMNS, fold, plain
 from ringwall.errors import AuditError, RingwallError
 from ringwall.keys.file import FileRootKeys
 from ringwall.keys.interface import RootKeys
 
-COLUMNS: Final = 80
 FOLLOW_SECONDS: Final = 0.25  # how often the files are looked at
 
 
-def _record_name(value: str) -> tuple[str, int]:
-    """Tenant and number of ``acme/57``. Raises click's usage error."""
+def record_name(value: str) -> tuple[str, int]:
+    """Tenant and number of a record's name such as ``acme/57``. Raises click's usage error."""
     tenant, _, number = value.partition("/")
     if not tenant or not number.isascii() or not number.isdigit() or len(number) > 18:
         raise click.BadParameter(f"{value!r} is no record; they are called like acme/57")
@@ -56,7 +55,7 @@ def audit() -> None:
 @json_option
 def tail(tenant: str | None, count: int, follow: bool, state: Path, as_json: bool) -> None:
     """Show the newest records of TENANT, or of all logs. With --json, one object a line."""
-    with _faults(as_json):
+    with said_faults(as_json):
         _tail(state, tenant, count, follow, as_json)
 
 
@@ -95,13 +94,13 @@ def _newest(state: Path, log: str, count: int) -> Iterator[Record]:
 @json_option
 def show(name: str, state: Path, as_json: bool) -> None:
     """Explain the record NAME, for instance acme/57: who wanted what, what each ring said, how it ended."""
-    with _faults(as_json):
-        _show(state, _record_name(name), as_json)
+    with said_faults(as_json):
+        _show(state, record_name(name), as_json)
 
 
 def _show(state: Path, name: tuple[str, int], as_json: bool) -> None:
     tenant, number = name
-    found = look_up(state, tenant, number, _key(state, tenant), _root_keys(state))
+    found = look_up(state, tenant, number, public_key(state, tenant), root_keys(state))
     if as_json:
         print_json(found.as_json())
     else:
@@ -119,7 +118,7 @@ def _show(state: Path, name: tuple[str, int], as_json: bool) -> None:
 @json_option
 def verify(keys: Path | None, checkpoints: tuple[Path, ...], state: Path, as_json: bool) -> None:
     """Recompute every log and compare it with every checkpoint; exit 1 and name the record if one is wrong."""
-    with _faults(as_json):
+    with said_faults(as_json):
         _verify(state, keys, checkpoints, as_json)
 
 
@@ -145,7 +144,7 @@ def _verify(state: Path, keys: Path | None, checkpoints: tuple[Path, ...], as_js
 
 def _say_log(log: LogReport) -> None:
     verdict = styled("DAMAGED", fg="red", bold=True) if log.problems else styled("ok", fg="green")
-    click.echo(f"{_plain(log.log):<24} {log.records:>9} records  {verdict}")
+    click.echo(f"{plain(log.log):<24} {log.records:>9} records  {verdict}")
     for problem in log.problems:
         _wrapped(f"{problem.record}: {problem.cause}")
     for note in log.notes:
@@ -165,8 +164,8 @@ def export(what: str, target: Path, since: Path | None, state: Path, as_json: bo
 
     docs/audit.md tells how plain openssl verifies the files.
     """
-    name = _record_name(what) if "/" in what else None
-    with _faults(as_json):
+    name = record_name(what) if "/" in what else None
+    with said_faults(as_json):
         _export(state, what, name, target, since, as_json)
 
 
@@ -174,7 +173,7 @@ def _export(
     state: Path, what: str, name: tuple[str, int] | None, target: Path, since: Path | None, as_json: bool
 ) -> None:
     tenant = name[0] if name else what
-    key = _key(state, tenant)
+    key = public_key(state, tenant)
     files = list(export_checkpoint(state, tenant, key, target))
     if name:
         files += export_record(state, tenant, name[1], key, target)
@@ -188,7 +187,7 @@ def _export(
 
 
 @contextmanager
-def _faults(as_json: bool) -> Generator[None, None, None]:
+def said_faults(as_json: bool) -> Generator[None, None, None]:
     """Every foreseen fault ends with its words and exit code."""
     try:
         yield
@@ -206,7 +205,8 @@ def _faults(as_json: bool) -> Generator[None, None, None]:
         fail(AuditError(f"{fault.strerror}: {fault.filename}", code="file_error"), as_json=as_json)
 
 
-def _key(state: Path, tenant: str) -> VerifierKey:
+def public_key(state: Path, tenant: str) -> VerifierKey:
+    """A log's public key. Raises AuditError (``no_log``)."""
     key = load_keys(key_folder(state)).get(tenant)
     if key is None:
         raise AuditError(
@@ -216,7 +216,8 @@ def _key(state: Path, tenant: str) -> VerifierKey:
     return key
 
 
-def _root_keys(state: Path) -> RootKeys | str:
+def root_keys(state: Path) -> RootKeys | str:
+    """The root keys of a state folder, or why they are not at hand."""
     try:
         return FileRootKeys.open(state / "root.key")
     except RingwallError as fault:
@@ -224,10 +225,6 @@ def _root_keys(state: Path) -> RootKeys | str:
 
 
 # What a person reads. Texts of agents are shown without anything a terminal would obey.
-
-def _plain(text: object) -> str:
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in str(text))
-
 
 def _when(record: Record, form: str) -> str:
     try:
@@ -251,7 +248,7 @@ def _line(log: str, record: Record) -> str:
         what = _happened(record)
         if "count" in clear:
             what = f"{clear['count']} times  {what}"
-    text = f"{f'{log}/{record.number}':<14} {_when(record, '%H:%M:%S')}  {record.type:<8} {_plain(what)}"
+    text = f"{f'{log}/{record.number}':<14} {_when(record, '%H:%M:%S')}  {record.type:<8} {plain(what)}"
     return text if len(text) <= COLUMNS else text[:COLUMNS - 1] + "…"
 
 
@@ -278,14 +275,17 @@ def _explained(found: Shown) -> Iterator[str]:
     record, clear = found.record, found.record.clear
     title = f"{found.name}  {styled(record.type, bold=True)}"
     if record.type in CALL_TYPES:
-        title += f"  {_plain(clear['kind'])} {_plain(clear['target'])}"
-    yield from _fold(f"{title}  {_when(record, '%Y-%m-%d %H:%M:%S UTC')}", "")
+        title += f"  {plain(clear['kind'])} {plain(clear['target'])}"
+    yield from fold(f"{title}  {_when(record, '%Y-%m-%d %H:%M:%S UTC')}", "")
     if record.type in CALL_TYPES:
         yield from _call(found)
     else:
+        for ring, code in stopped_by(record):
+            cause = (as_object(found.body) or {}).get("cause", "")
+            yield from fold(plain(f"{ring} · {code} · {cause}".rstrip(" ·")), "  stopped   ")
         yield from _fields(clear)
     size, holds = found.inclusion.size, "included" if found.inclusion.holds else "NOT INCLUDED"
-    yield from _fold(f"checkpoint of {size} records, signed, {holds}", "  record    ")
+    yield from fold(f"checkpoint of {size} records, signed, {holds}", "  record    ")
     if found.outcome is not None:
         yield from _ended(found.outcome, found)
     elif record.type == "intent":
@@ -293,60 +293,55 @@ def _explained(found: Shown) -> Iterator[str]:
     if found.body is not None:
         yield "  body"
         for line in json.dumps(found.body, indent=1, ensure_ascii=True).split("\n"):
-            yield from _fold(line, "   ")
+            yield from fold(line, "   ")
+    elif record.left_out is not None:
+        yield from fold(found.body_note, "  body      ")
     elif record.sealed is not None:
-        yield from _fold(f"not readable: {_plain(found.body_note)}", "  body      ")
+        yield from fold(f"not readable: {plain(found.body_note)}", "  body      ")
 
 
 def _call(found: Shown) -> Iterator[str]:
     clear = found.record.clear
-    yield from _fold(_plain(clear["subject"]), "  by        ")
-    yield from _fold(f"{_plain(clear['session']) or '-'}  call {_plain(clear['call'])}", "  session   ")
+    yield from fold(plain(clear["subject"]), "  by        ")
+    yield from fold(f"{plain(clear['session']) or '-'}  call {plain(clear['call'])}", "  session   ")
     full = {v["ring"]: v for v in found.body["verdicts"]} if found.body else {}
     for ring, verdict, code in clear["verdicts"]:
         if verdict == "allowed":
             continue
         said: dict[str, Json] = full.get(ring, {})
         text = f"{ring} · {code} · {said.get('reason') or said.get('question') or ''}".rstrip(" ·")
-        yield from _fold(_plain(text), "  stopped   ")
+        yield from fold(plain(text), "  stopped   " if verdict == "denied" else "  asked     ")
         if said.get("remedy"):
-            yield from _fold(_plain(said["remedy"]), "  remedy    ")
+            yield from fold(plain(said["remedy"]), "  remedy    ")
+    if found.record.type == "intent" and clear.get("approval"):
+        yield from fold(f"on {plain(clear['approval'])}: a human said yes", "  approved  ")
     allowed = [ring for ring, verdict, _ in clear["verdicts"] if verdict == "allowed"]
-    yield from _fold(", ".join(allowed) or "-", "  allowed   ")
-    yield from _fold(clear["digest"], "  digest    ")
-    yield from _fold(_plain(clear.get("policy") or "-"), "  policy    ")
-    yield from _fold(_plain(_pairs(clear.get("identity"))), "  identity  ")
+    yield from fold(", ".join(allowed) or "-", "  allowed   ")
+    yield from fold(clear["digest"], "  digest    ")
+    yield from fold(plain(clear.get("policy") or "-"), "  policy    ")
+    yield from fold(plain(_pairs(clear.get("identity"))), "  identity  ")
     if clear.get("standing"):
-        yield from _fold(_plain(_pairs(clear["standing"])), "  standing  ")
+        yield from fold(plain(_pairs(clear["standing"])), "  standing  ")
 
 
 def _ended(outcome: Record, found: Shown) -> Iterator[str]:
     clear = outcome.clear
-    code = f" · {_plain(clear['code'])}" if clear.get("code") else ""
+    code = f" · {plain(clear['code'])}" if clear.get("code") else ""
     end = "outcome unknown" if clear["end"] == "unknown" else clear["end"]
-    yield from _fold(f"{_plain(end)}{code}  ({found.tenant}/{outcome.number})", "  ended     ")
+    yield from fold(f"{plain(end)}{code}  ({found.tenant}/{outcome.number})", "  ended     ")
     if found.outcome_body:
-        yield from _fold(_plain(found.outcome_body.get("reason", "")), "  because   ")
+        yield from fold(plain(found.outcome_body.get("reason", "")), "  because   ")
 
 
 def _fields(clear: object) -> Iterator[str]:
     for line in json.dumps(clear, indent=1, ensure_ascii=True).split("\n"):
-        yield from _fold(line, "  ")
+        yield from fold(line, "  ")
 
 
 def _pairs(value: Json) -> str:
     return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) and value else "-"  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
 
 
-def _fold(text: str, lead: str) -> list[str]:
-    """Lines of at most 80 columns."""
-    words = text.lstrip(" ")
-    first = lead + " " * min(len(text) - len(words), COLUMNS // 2)
-    rest = " " * len(first) if first.strip() else first + "  "  # below a title's text; a body's line further in
-    lines = textwrap.wrap(words, COLUMNS, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
-    return lines or [lead.rstrip()]
-
-
 def _wrapped(text: str) -> None:
-    for line in _fold(_plain(text), "  "):
+    for line in fold(plain(text), "  "):
         click.echo(line)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
 from ringwall.call import Json
+from ringwall.doors.operator_client import OperatorClient
 from ringwall.errors import ManifestError, RingwallError, Unavailable
-from ringwall.runtime.state import default_state
+from ringwall.runtime.state import client_socket, default_state
 
 DONE: Final = 0
 FAILED: Final = 1  # refused, or a check failed
@@ -38,6 +39,21 @@ def state_option(command: _F) -> _F:
 def json_option(command: _F) -> _F:
     """``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")(command)
+
+
+def operate(state: Path, verb: str, args: dict[str, Json], *, as_json: bool = False) -> Json:
+    """Ask the running core for an act of an operator; its answer. A refusal ends the program (see ``fail``)."""
+    try:
+        return OperatorClient(client_socket(state)).operate(verb, args)
+    except RingwallError as fault:
+        fail(fault, as_json=as_json)
+
+
+def proposed(waiting: Mapping[str, Json]) -> str:
+    """Told for an act that waits for a second operator."""
+    minutes = waiting["seconds"] / 60
+    return (f"not done yet: proposed by {waiting['by']} ({waiting['record']}); within {minutes:.0f} minutes "
+            "another operator must run the same command")
 
 
 def fail(fault: RingwallError, *, as_json: bool = False) -> NoReturn:

@@ -13,7 +13,7 @@ from ringwall.call import Json
 from ringwall.cli import common
 from ringwall.doors.operator_client import OperatorClient
 from ringwall.errors import RingwallError
-from ringwall.runtime.state import State
+from ringwall.runtime.state import client_socket
 
 COLOURS: Final = {"strong": "green", "degraded": "yellow", "weak": "yellow", "off": "red"}
 
@@ -34,7 +34,7 @@ def doctor(state: Path, *, as_json: bool) -> None:
 
     status: Json = None
     try:
-        status = OperatorClient(State(state.absolute()).operator_socket).status()
+        status = OperatorClient(client_socket(state)).status()
     except RingwallError:
         status = None  # said as a finding
     policy = {"revision": EmbeddedPolicy.default({}).revision, "opa": COMPILER}

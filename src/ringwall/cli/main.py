@@ -1,19 +1,96 @@
-"""The command ``ringwall``."""
+"""The command ``ringwall``. A verb is imported when it is used: most need a small part of all this."""
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
-from ringwall.cli.audit import audit
-from ringwall.cli.demo import demo
-from ringwall.cli.doctor import doctor
-from ringwall.cli.manifest import check, init, schema
-from ringwall.cli.redteam import redteam
-from ringwall.cli.run import run
-from ringwall.cli.up import status, up
+VERBS: Final = (
+    "init", "check", "schema", "up", "run", "status", "doctor", "audit", "explain", "approvals", "endorsements",
+    "freeze", "thaw", "limits", "policy", "pins", "svid", "demo", "redteam",
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def verb(name: str) -> click.Command | None:  # noqa: C901 (a table)
+    """The command of that name; None: there is none."""
+    match name:
+        case "init" | "check" | "schema":
+            from ringwall.cli import manifest
+
+            return {"init": manifest.init, "check": manifest.check, "schema": manifest.schema}[name]
+        case "up" | "status":
+            from ringwall.cli import up
+
+            return {"up": up.up, "status": up.status}[name]
+        case "run":
+            from ringwall.cli import run
+
+            return run.run
+        case "doctor":
+            from ringwall.cli import doctor
+
+            return doctor.doctor
+        case "audit":
+            from ringwall.cli import audit
+            from ringwall.cli.forget import forget
+
+            audit.audit.add_command(forget)
+            return audit.audit
+        case "explain":
+            from ringwall.cli import explain
+
+            return explain.explain
+        case "approvals" | "endorsements":
+            from ringwall.cli import approvals
+
+            return {"approvals": approvals.approvals, "endorsements": approvals.endorsements}[name]
+        case "freeze" | "thaw":
+            from ringwall.cli import freeze
+
+            return {"freeze": freeze.freeze, "thaw": freeze.thaw}[name]
+        case "limits":
+            from ringwall.cli import limits
+
+            return limits.limits
+        case "policy":
+            from ringwall.cli import policy
+            from ringwall.cli.replay import replay, shadow
+
+            policy.policy.add_command(replay)
+            policy.policy.add_command(shadow)
+            return policy.policy
+        case "pins":
+            from ringwall.cli import pins
+
+            return pins.pins
+        case "svid":
+            from ringwall.cli import svid
+
+            return svid.svid
+        case "demo":
+            from ringwall.cli import demo
+
+            return demo.demo
+        case "redteam":
+            from ringwall.cli import redteam
+
+            return redteam.redteam
+        case _:
+            return None
+
+
+class Verbs(click.Group):
+    """Finds its commands by ``verb``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return verb(cmd_name)
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ringwall")
 def main() -> None:
     """Ringwall: a security runtime for AI agents.
@@ -24,7 +101,5 @@ def main() -> None:
     """
 
 
-for command in (init, check, schema, up, run, status, doctor, audit, demo, redteam):
-    main.add_command(command)
 if __name__ == "__main__":
     main()

@@ -19,7 +19,7 @@ from ringwall.call import Json
 from ringwall.cli import common
 from ringwall.doors.operator_client import OperatorClient
 from ringwall.errors import RingwallError, Unavailable
-from ringwall.runtime.state import State
+from ringwall.runtime.state import client_socket
 
 # How long to wait for a core that restarts: its longest back-off and a slow start. The agent itself goes on.
 RETRY_S: Final = 30.0
@@ -56,7 +56,7 @@ def run(
             "unconfined": unconfined,
         },
     }
-    watcher = _Watcher(OperatorClient(State(state.absolute()).operator_socket))
+    watcher = _Watcher(OperatorClient(client_socket(state)))
     try:
         raise SystemExit(watcher.follow(order))
     except RingwallError as fault:
@@ -181,9 +181,12 @@ def _closing(summary: dict[str, Any]) -> str:
     """``ringwall: 12 calls, 11 done, 1 refused (acme/57)``."""
     ends: dict[str, int] = summary.get("ends") or {}
     parts = [f"{summary.get('calls', 0)} calls", *(f"{count} {end}" for end, count in sorted(ends.items()))]
+    held = list(summary.get("held") or [])
     refused = list(summary.get("refused") or [])
     text = "ringwall: " + ", ".join(parts)
     if refused:
         text += f" ({', '.join(refused[:5])}{', …' if len(refused) > 5 else ''})\n"
         text += f"          ringwall audit show {refused[0]}"
+    if held:
+        text += f"\n          held: ringwall approvals show {held[-1]}"
     return text

@@ -6,15 +6,17 @@ import asyncio
 import os
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from ringwall.cli import common
+from ringwall.cli.freeze import frozen_line
 from ringwall.doors.operator_client import OperatorClient
 from ringwall.errors import RingwallError
-from ringwall.runtime.state import State
+from ringwall.runtime.state import State, client_socket
 
 WAIT_S: Final = 60.0  # for `status --wait`: importing several MCP servers on a busy machine; usual is 2 s
 LOOK_S: Final = 0.1
@@ -52,7 +54,7 @@ def up(manifest: Path, state: Path) -> None:
 @common.json_option
 def status(state: Path, *, wait: bool, as_json: bool) -> None:
     """Show what runs: processes, tool servers, agents, problems."""
-    client = OperatorClient(State(state.absolute()).operator_socket)
+    client = OperatorClient(client_socket(state))
     until = time.monotonic() + (WAIT_S if wait else 0.0)
     while True:
         try:
@@ -78,9 +80,43 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"server {server['name']}", f"{'up' if server['running'] else 'down'} ({server['tenant']})"
     for run in found["runs"]:
         yield f"agent {run['agent']}", f"{run['calls']} calls ({run['tenant']}, run {run['run']})"
+    for frozen in found["frozen"]:
+        yield "FROZEN", frozen_line(frozen)
+    for proposed in found["proposed"]:
+        yield "proposed", (f"{proposed['verb']} by {proposed['by']}, waits for a second operator "
+                           f"({proposed['seconds']} s)")
+    yield from _identity(found.get("svid"))
+    policy = found["policy"]
+    yield "policy", f"revision {policy['revision'][:12]} ({policy['backend']})"
+    if policy.get("stale"):
+        yield "problem", f"policy: a newer bundle was refused: {policy['stale']}"
     for name, problem in found["problems"].items():
         yield "problem", f"{name}: {problem}"
     yield "manifest", str(found["manifest"])
+
+
+def _identity(svid: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """The authority: which keys sign, and when that changes."""
+    if svid is None:
+        return
+    signing = ", ".join(f"{key['use']} key {key['key']}" for key in svid["keys"] if key["phase"] == "active")
+    prepared = ", ".join(f"{key['use']} key {key['key']} from {_when(key['turn'])}" for key in svid["keys"]
+                         if key["phase"] == "prepared")
+    yield "trust domain", f"{svid['trust_domain']}, bundle {svid['sequence']}, {svid['alive']} SVIDs alive"
+    yield "authority", f"{signing or 'NO KEY'}; next change {_when(svid['next'])}"
+    if prepared:
+        yield "prepared", prepared
+    if svid["fault"]:
+        yield "problem", f"authority: {svid['fault']}"
+    for domain, one in svid["federated"].items():
+        known = f"sequence {one['sequence']}" if one["known"] else "NOT KNOWN: nobody of it is believed"
+        yield f"federated {domain}", known
+        if one["fault"]:
+            yield "problem", f"federated {domain}: {one['fault']}"
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _times(restarts: int) -> str:

@@ -8,22 +8,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from ringwall.call import Json, Kind, Last, Process, as_object
+from ringwall.call import Approval, Call, Json, Kind, Last, Process, as_object
 from ringwall.doors.http import (
     Problem,
     encode_result,
     is_json,
     of_denied,
     of_refusal,
+    prefer_wait,
     read_body,
     send_json,
     send_problem,
     status_of,
 )
-from ringwall.doors.interface import Answer, Judge, Receive, Scope, Send
+from ringwall.doors.interface import Answer, Desk, Judge, Receive, Scope, Send
 from ringwall.doors.protocol import CONNECTION, PRESENCE, Presence
 from ringwall.errors import RingwallError
 from ringwall.identity.registry import Attestation, Connection, Registry
@@ -46,6 +47,7 @@ ROUTES: Final[Mapping[str, Route]] = {
     "/v1/tools/list": Route(kind="tool", fixed=b'{"tool":"%s","args":{}}' % LISTING.encode()),
     "/v1/models/complete": Route(kind="model"),
 }
+MAX_WAIT_S: Final = 3600.0  # how long one request may wait for a human; asking again is cheap
 _EMPTY: Final = frozenset({b"", b"{}"})
 
 
@@ -64,12 +66,14 @@ class AgentDoor:
     Args:
         wall: every call goes through it.
         registry: says who is behind a connection.
+        desk: says when a held call waits no more.
 
     """
 
-    def __init__(self, wall: Judge, registry: Registry) -> None:
+    def __init__(self, wall: Judge, registry: Registry, desk: Desk) -> None:
         self._wall = wall
         self._registry = registry
+        self._desk = desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. When the peer goes, a call that runs for it is cancelled."""
@@ -103,14 +107,30 @@ class AgentDoor:
         call = await self._wall.admit(origin, route.kind, raw if route.fixed is None else route.fixed)
         if isinstance(call, Refusal):
             return _refused(call)
+        reply = await self._perform(call, presence)
+        seconds = min(prefer_wait(scope["headers"]), MAX_WAIT_S)
+        if not isinstance(reply, HeldCall) or not seconds:
+            return _held(reply) if isinstance(reply, HeldCall) else reply
+        return await self._later(call, reply, seconds, presence)
+
+    async def _perform(self, call: Call, presence: Presence) -> _Reply | HeldCall:
         async with self._wall.perform(call) as passage:
             if isinstance(passage, Refusal):
                 return _refused(passage)
             if isinstance(passage, HeldCall):
-                return _held(passage)
+                return passage
             with presence.waiting():
                 reply = await _collect(passage)
         return reply
+
+    async def _later(self, call: Call, held: HeldCall, seconds: float, presence: Presence) -> _Reply:
+        """Wait for a human, outside the wall; then the same call crosses every ring again, with what was said."""
+        with presence.waiting():
+            over = await self._desk.decided(held.record, seconds)
+        if not over:
+            return _held(held)
+        reply = await self._perform(replace(call, approval=Approval(record=held.record)), presence)
+        return _held(reply) if isinstance(reply, HeldCall) else reply
 
     def _origin(self, connection: Connection) -> Origin:
         """Who asks. An unattested process asks too: the identity ring refuses it, on the record."""
@@ -183,8 +203,8 @@ def _refused(refusal: Refusal) -> _Reply:
 
 
 def _held(held: HeldCall) -> _Reply:
-    reason = "a human must approve this call first"
-    return _Reply(409, problem=Problem(code="held", reason=reason, record=held.record))
+    reason, remedy = "a human must approve this call first", f"repeat it with the approval {held.record}"
+    return _Reply(409, problem=Problem(code="held", reason=reason, remedy=remedy, record=held.record))
 
 
 async def _send(send: Send, reply: _Reply) -> None:

@@ -38,6 +38,7 @@ _PHRASES: Final = {
     403: "Forbidden",
     503: "Service Unavailable",
 }
+MAX_WAIT_DIGITS: Final = 6  # eleven days; the door bounds it further
 # Codes that are neither "*_unavailable" nor "bad_*" and still mean that: a part is down, or the input is wrong.
 _BROKEN: Final = frozenset({"ring_failed", "audit_error", "unavailable", "guard_not_ready", "policy_failed"})
 _WRONG: Final = frozenset(
@@ -176,6 +177,17 @@ def is_json(fields: list[tuple[bytes, bytes]]) -> bool:
         return False
     kind, _, parameters = found[0].lower().partition(b";")
     return kind.strip() == b"application/json" and parameters.strip() in {b"", b"charset=utf-8"}
+
+
+def prefer_wait(fields: list[tuple[bytes, bytes]]) -> int:
+    """Seconds the client prefers to wait: ``Prefer: wait=30`` (RFC 7240 section 4.3); 0 if it does not say."""
+    for name, value in fields:
+        for preference in value.split(b",") if name == b"prefer" else ():
+            token, _, seconds = preference.partition(b";")[0].partition(b"=")
+            seconds = seconds.strip().strip(b'"')
+            if token.strip().lower() == b"wait" and seconds.isdigit() and len(seconds) <= MAX_WAIT_DIGITS:
+                return int(seconds)
+    return 0
 
 
 def _ascii(text: str) -> str:

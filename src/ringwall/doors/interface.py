@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from ringwall.call import Call, Chunk, Denied, Json, Kind, Last
@@ -51,14 +52,34 @@ class Judge(Protocol):
     def perform(self, call: Call) -> AbstractAsyncContextManager[Answer | HeldCall | Refusal]: ...
 
 
+class Desk(Protocol):
+    """Where held calls wait, as doors see it."""
+
+    async def decided(self, record: str, seconds: float) -> bool:
+        """Wait at most so long; whether the held call of this record waits no more."""
+        ...
+
+
 class RunStream(Protocol):
     """What one run tells, line by line: ``started``, ``stdout`` and ``stderr`` in Base64, at last ``exit``."""
 
     def __aiter__(self) -> AsyncIterator[dict[str, Json]]: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acted:
+    """An operator's act that was done: its answer, and the record of the call."""
+
+    result: Json
+    record: str
+
+
 class Runs(Protocol):
     """Starting agents and talking to them. Every method goes through the wall inside."""
+
+    async def operate(self, origin: Origin, raw: bytes) -> Acted | Refusal:
+        """Do any act but ``run`` from the operator's bytes: ``{"verb": ..., "args": {...}}``."""
+        ...
 
     async def start(self, origin: Origin, raw: bytes) -> RunStream | Refusal:
         """Start a run from the operator's bytes."""
@@ -76,6 +97,6 @@ class Runs(Protocol):
         """Send a signal by its name, for instance ``SIGTERM``."""
         ...
 
-    async def status(self, origin: Origin) -> Json:
+    async def status(self, origin: Origin) -> Json | Refusal:
         """What runs, at which strength."""
         ...

@@ -78,7 +78,7 @@ class SocketServer:
         """
         if name in self._open:
             raise Unavailable(f"door {name} is open already", code="door_exists")
-        sock = _bound(path, mode)
+        sock = bound(path, mode)
         door = Door(self._config, peers, unread_seconds=self._unread_seconds)
         try:
             loop = asyncio.get_running_loop()
@@ -149,17 +149,27 @@ class OperatorServer:
         self._sockets = SocketServer(app, unread_seconds=OPERATOR_UNREAD_SECONDS)
         self._operators = operators
 
-    async def open(self, path: Path) -> None:
-        """Listen. Raises BadInput or Unavailable, as ``SocketServer.listen`` does."""
-        await self._sockets.listen("operator", path, self._operators, mode=0o600)
+    async def open(self, path: Path, *, shared: bool = False) -> None:
+        """Listen; at a shared socket every user may connect, and is attested like any other.
+
+        Raises BadInput or Unavailable, as ``SocketServer.listen`` does.
+        """
+        mode = 0o666 if shared else 0o600
+        await self._sockets.listen(str(path), path, self._operators, mode=mode)
 
     async def close(self) -> None:
         """Stop listening and end every connection."""
         await self._sockets.close()
 
 
-def _bound(path: Path, mode: int) -> socket.socket:
-    """A socket at the path with this mode; nobody can connect before it listens."""
+def bound(path: Path, mode: int) -> socket.socket:
+    """A socket at the path with this mode; nobody can connect before it listens.
+
+    Raises:
+        BadInput: the path is too long, or something that is no socket lies there.
+        Unavailable: the socket cannot be made.
+
+    """
     if len(os.fsencode(path)) > MAX_PATH:
         raise BadInput(
             f"the socket path {path} is longer than {MAX_PATH} bytes",

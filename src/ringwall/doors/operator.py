@@ -27,7 +27,7 @@ from ringwall.doors.http import (
     send_problem,
     status_of,
 )
-from ringwall.doors.interface import Receive, Runs, RunStream, Scope, Send
+from ringwall.doors.interface import Acted, Receive, Runs, RunStream, Scope, Send
 from ringwall.doors.protocol import CONNECTION, PRESENCE, Presence
 from ringwall.errors import RingwallError
 from ringwall.identity.operators import OperatorConnection, OperatorPeers
@@ -37,7 +37,14 @@ log = logging.getLogger("ringwall.doors")
 
 EOF_HEADER: Final = b"ringwall-eof"
 _RUN: Final = re.compile(rb"/v1/runs/([A-Za-z0-9_-]{1,64})/(stdin|signal|attach)")
-_METHODS: Final = {"run": "POST", "stdin": "POST", "signal": "POST", "attach": "GET", "status": "GET"}
+_METHODS: Final = {
+    "run": "POST",
+    "operate": "POST",
+    "stdin": "POST",
+    "signal": "POST",
+    "attach": "GET",
+    "status": "GET",
+}
 
 
 class _SignalBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -98,7 +105,12 @@ class OperatorDoor:
             await _stream(send, _granted(stream), presence)
             return
         result: Json = None
-        if verb == "stdin":
+        record = ""
+        if verb == "operate":
+            _need_json(scope)
+            acted = await self._acted(origin, raw, presence)
+            result, record = acted.result, acted.record
+        elif verb == "stdin":
             eof = any(name == EOF_HEADER and value == b"1" for name, value in scope["headers"])
             _granted(await self._runs.stdin(origin, run, raw, eof))
         elif verb == "signal":
@@ -106,10 +118,19 @@ class OperatorDoor:
             _granted(await self._runs.signal(origin, run, _signal_name(raw)))
         else:
             result = await self._runs.status(origin)
-        body = encode_result(result, "")
+            if isinstance(result, Refusal):
+                raise _Wrong(status_of(result), of_refusal(result))
+        body = encode_result(result, record)
         if body is None:
             raise _Wrong(502, Problem(code="bad_result", reason="the result is not JSON"))
         await send_json(send, body)
+
+    async def _acted(self, origin: Origin, raw: bytes, presence: Presence) -> Acted:
+        with presence.waiting():
+            acted = await self._runs.operate(origin, raw)
+        if isinstance(acted, Refusal):
+            raise _Wrong(status_of(acted), of_refusal(acted))
+        return acted
 
     def _origin(self, scope: Scope) -> Origin:
         connection: OperatorConnection = scope["extensions"][CONNECTION]
@@ -125,7 +146,7 @@ def _route(scope: Scope) -> tuple[str, str]:
     found = _RUN.fullmatch(path)
     if found is not None:
         verb, run = found[2].decode(), found[1].decode()
-    elif path in {b"/v1/run", b"/v1/status"}:
+    elif path in {b"/v1/run", b"/v1/operate", b"/v1/status"}:
         verb, run = path[4:].decode(), ""
     else:
         raise _Wrong(404, Problem(code="unknown_path", reason="there is nothing at this path"))

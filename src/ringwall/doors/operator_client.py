@@ -80,6 +80,21 @@ class OperatorClient:
         data = json.dumps({"signal": name}).encode()
         self._ask("POST", f"/v1/runs/{run}/signal", data, "application/json")
 
+    def operate(self, verb: str, args: _Line) -> Any:
+        """Ask for an act, and wait for its answer.
+
+        Args:
+            verb: for instance ``freeze``.
+            args: what it takes.
+
+        Raises:
+            Refused: a ring refused it, or it could not be done as asked.
+            Unavailable: ``ringwall up`` is not running, or a part that must decide is down.
+
+        """
+        data = json.dumps({"verb": verb, "args": args}, allow_nan=False).encode()
+        return self._ask("POST", "/v1/operate", data, "application/json")
+
     def status(self) -> Any:
         """What runs. Raises as ``run``."""
         return self._ask("GET", "/v1/status")

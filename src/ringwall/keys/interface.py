@@ -26,6 +26,15 @@ def audit_signer(log: str) -> str:
     return f"audit/checkpoint/{log}"
 
 
+SVID_STATE: Final = "svid/state"
+"""Purpose of the key that authenticates the file of the authority's keys."""
+
+
+def svid_key(trust_domain: str, use: str, name: str) -> bytes:
+    """Context of a wrapped key of the authority; ``use``: ``x509`` or ``jwt``."""
+    return f"svid/{use}/{trust_domain}/{name}".encode()
+
+
 class RootKeys(Protocol):
     """A provider of root keys. The root itself never leaves it."""
 

@@ -50,6 +50,9 @@ class Builder:
                 fields[entry.attr or entry.key] = made
             elif entry.required:
                 fields[entry.attr or entry.key] = _placeholder(entry.shape)
+        if layout.rest is not None:
+            names = {name: written[name] for name in written if name not in {one.key for one in layout.entries}}
+            fields[layout.rest.attr] = self._value(layout.rest.shape, names, key)
         if layout.key_attr:
             fields[layout.key_attr] = str(key[-1])
         self._exactly_one(layout, written, key)
@@ -69,7 +72,7 @@ class Builder:
         for name in written:
             if name in layout.later:
                 self._problems.add((*key, name), f"{_LATER} ({layout.later[name]})")
-            elif name not in known:
+            elif name not in known and layout.rest is None:
                 self._problems.unknown((*key, name), name, "no such key", known)
 
     def _entry(self, entry: Entry, written: Mapping[str, object], key: Key) -> object:

@@ -21,6 +21,9 @@ _RESOURCE = Text(what='a pattern such as "path:/srv/docs/"', read=spell.resource
 _RATE = Text(what='a rate such as "60/min burst 10"', read=spell.rate,
              pattern=f"^[0-9]+/({'|'.join(spell.UNIT_SECONDS)})( burst [0-9]+)?$")
 _CLEARANCE = Choice(options=get_args(types.Clearance))
+_COUNT = Whole(low=1, high=spell.MAX_COUNT)
+_MICROS = Whole(low=1, high=spell.MAX_MICROS)
+_PRICED = Whole(low=0, high=10**9)  # a thousand a million tokens; MAX_COUNT tokens then cost at most 10**12
 DIRECTIONS: Final = ("prompt", "tool_result", "response", "arguments")
 BUILTINS: Final = MappingProxyType({
     "echo": MappingProxyType({"echo": types.Operation(
@@ -28,6 +31,12 @@ BUILTINS: Final = MappingProxyType({
         returns=MappingProxyType({"*": types.OutputLabel()}))}),
 })
 """The operations that come with each built-in server."""
+
+
+def _verbs(role: types.OperatorRole) -> str:
+    given = types.ROLE_VERBS[role]
+    return "all" if given.issuperset(types.VERBS) else ", ".join(verb for verb in types.VERBS if verb in given)
+
 
 _LIMITS = Layout(
     of=types.Limits,
@@ -38,9 +47,25 @@ _LIMITS = Layout(
         Entry(key="tokens", attr="tokens_per_session",
               doc="Model tokens one session may use: `\"200000/session\"`.",
               shape=Text(what='a number such as "200000/session"', read=spell.tokens, pattern="^[0-9]+/session$")),
-        Entry(key="concurrent", shape=Whole(low=1, high=10_000), doc="Calls that may run at the same time."),
+        Entry(key="concurrent", shape=Whole(low=1, high=10_000),
+              doc="Calls that may run at the same time. Default: 128 for a tenant, 32 for an agent."),
+        Entry(key="calls_per_session", shape=_COUNT, doc="Calls in one session."),
+        Entry(key="calls_per_day", shape=_COUNT, doc="Calls in one UTC day."),
+        Entry(key="tokens_per_day", shape=_COUNT, doc="Model tokens in one UTC day."),
+        Entry(key="money_per_session", shape=_MICROS,
+              doc="What one session may cost, in micro-units: models by their `price`, tools by their `cost`."),
+        Entry(key="money_per_day", shape=_MICROS, doc="What one UTC day may cost, in micro-units."),
+        Entry(key="on_store_down", shape=Choice(options=("deny", "local")),
+              doc="When the store of `[limits]` does not answer: `deny` (the default), or `local`: go on with a "
+                  "tenth of the rate and of `concurrent`, counted in memory. Budgets always deny."),
     ),
-    later={"money": "money limits"},
+)
+_PRICE = Layout(
+    of=types.Price,
+    entries=(
+        Entry(key="in", attr="tokens_in", shape=_PRICED, required=True, doc="A million tokens of the request."),
+        Entry(key="out", attr="tokens_out", shape=_PRICED, required=True, doc="A million tokens of the answer."),
+    ),
 )
 _OPERATION_TABLE = Layout(
     of=types.Operation,
@@ -59,6 +84,8 @@ _OPERATION_TABLE = Layout(
               doc="Labels of output fields: integrity P, T, C, M or U (best to worst), then public, private "
                   "(the default) or secret; `\"*\"` names all other fields. Output without a label is untrusted "
                   "and private."),
+        Entry(key="cost", shape=Whole(low=0, high=spell.MAX_MICROS),
+              doc="What one call costs, in micro-units of `[limits] currency`. Default: 0."),
     ),
 )
 _SERVER = Layout(
@@ -113,6 +140,9 @@ _MODEL = Layout(
         Entry(key="secret", shape=NAME, doc="Its key, by the name in `[secrets]`. Absent: it wants none."),
         Entry(key="model", shape=_FILLED, doc="What the upstream calls the model. Default: the name used here."),
         Entry(key="clearance", shape=_CLEARANCE, doc="What this recipient may be shown. Default: public."),
+        Entry(key="price", shape=Record(of=types.Price),
+              doc="What it costs: `{ in = 2500000, out = 10000000 }`. Without one, nobody with a budget of money "
+                  "may ask it."),
     ),
 )
 _GRANT = Layout(
@@ -126,6 +156,21 @@ _GRANT = Layout(
               doc="Whether a human must say yes to each call. Default: never."),
         Entry(key="max", shape=MapOf(name=NAME, value=Number(low=-1e15, high=1e15)),
               doc="Upper bounds of numeric arguments: `{ amount = 200 }`."),
+        Entry(key="limits", shape=Record(of=types.Limits),
+              doc="How much of this tool each agent in the role may use. No tokens: a tool uses none."),
+        Entry(key="resource_limits", shape=Record(of=types.Limits),
+              doc="The same for each resource by itself: `{ calls = \"5/hour\" }` is five an hour for each "
+                  "recipient."),
+    ),
+)
+_SVID = Layout(
+    of=types.SvidGrant,
+    entries=(
+        Entry(key="x509", shape=Flag(),
+              doc="Whether its agents get X.509-SVIDs with their private keys. Default: false."),
+        Entry(key="audiences",
+              shape=ListOf(item=Text(what="an audience", read=spell.audience, pattern=r"^[!-~]{1,256}$")),
+              doc="Audiences of the JWT-SVIDs they may get. Those of vaults, clouds and models are reserved."),
     ),
 )
 _ROLE = Layout(
@@ -135,8 +180,12 @@ _ROLE = Layout(
         Entry(key="secrets", shape=ListOf(item=NAME),
               doc="Secrets that may be used for it, never read by it; also those its models need."),
         Entry(key="limits", shape=Record(of=types.Limits), doc="How much an agent in this role may do."),
+        Entry(key="process_limits", shape=Record(of=types.Limits),
+              doc="How much each process of such an agent may do, where `processes = \"tree\"`."),
         Entry(key="tools", shape=MapOf(name=_OPERATION, value=Record(of=types.Grant)),
               doc="What it may do: `\"server/operation\" = [resources]`."),
+        Entry(key="svid", shape=Record(of=types.SvidGrant),
+              doc="Identities it may hold itself, fetched over the SPIFFE Workload API. Absent: none."),
     ),
     later={"code": "running code"},
 )
@@ -176,15 +225,120 @@ _AUDIT = Layout(
                    doc="How much log one tenant may fill, in MiB. Default: 1024."),),
     later={"anchors": "witnesses", "max_exposure_s": "witnesses"},
 )
+_LIMITS_SETTINGS = Layout(
+    of=types.LimitsSettings,
+    entries=(
+        Entry(key="store", doc="`memory` (the default), `unix:/run/redis.sock`, `redis://127.0.0.1:6379/0` on this "
+                               "machine, or `rediss://host:6380/0` with TLS.",
+              shape=Text(what='a store such as "redis://127.0.0.1:6379/0"', read=spell.store,
+                         pattern="^(memory$|unix:/|rediss?://)")),
+        Entry(key="password_file", shape=File(),
+              doc="The file with the store's password: mode 0600, outside what an agent or tool server sees."),
+        Entry(key="ca_file", shape=File(),
+              doc="Who signs the store's certificate (`rediss://`). Absent: the system's authorities."),
+        Entry(key="currency", doc="What money is counted in, for people.",
+              shape=Text(what='a name such as "EUR"', read=spell.currency, pattern="^[A-Za-z]{1,8}$")),
+    ),
+)
+_APPROVALS = Layout(
+    of=types.ApprovalSettings,
+    entries=(
+        Entry(key="deadline_s", shape=Whole(low=1, high=7 * 86_400),
+              doc="Seconds in which a human may decide on a held call, and then again in which the agent may use "
+                  "the decision. After that the call is refused. Default: 600."),
+        Entry(key="per_agent", shape=Whole(low=1, high=1000),
+              doc="Calls of one agent that may wait at a time; more are refused. Default: 16."),
+        Entry(key="per_tenant", shape=Whole(low=1, high=10_000),
+              doc="The same for all agents of a tenant together. Default: 64."),
+        Entry(key="webhook", doc="Who is told of each held call: `http://` on 127.0.0.1 or [::1], or "
+                                 "`unix:/absolute/path`. It gets no arguments. Absent: nobody.",
+              shape=Text(what="a loopback URL or unix:/path", read=spell.webhook, pattern="^(http://|unix:/)")),
+        Entry(key="webhook_secret", shape=NAME,
+              doc="The key that signs what it is told, by the name in `[secrets]`: `whsec_` and Base64 of 24 to "
+                  "64 bytes. Required with `webhook`."),
+    ),
+)
+_NAMED_OPERATOR = Layout(
+    of=types.NamedOperator, key_attr="name",
+    entries=(
+        Entry(key="uid", shape=Whole(low=0, high=spell.MAX_UID), required=True,
+              doc="The uid of this human's account on this machine. Each has one of their own."),
+        Entry(key="roles", required=True,
+              shape=ListOf(item=Text(what="a role of operators", read=spell.operator_role,
+                                     pattern=f"^({'|'.join(types.ROLE_VERBS)})$")),
+              doc="What for: " + "; ".join(f"`{role}` ({_verbs(role)})" for role in types.ROLE_VERBS) + "."),
+    ),
+)
+_OPERATORS = Layout(
+    of=types.Operators,
+    entries=(
+        Entry(key="two_person",
+              shape=ListOf(item=Text(what="a verb", read=spell.loosening,
+                                     pattern=f"^({'|'.join(types.LOOSENING).replace('.', '[.]')})$")),
+              doc="Acts that need a second operator, with another name and uid: "
+                  + ", ".join(f"`{verb}`" for verb in types.LOOSENING) + "."),
+        Entry(key="socket", shape=File(),
+              doc="A second operator socket, for operators who are not the user that runs Ringwall; its folder "
+                  "must be there and belong to that user. They name it in `RINGWALL_SOCKET`."),
+    ),
+    rest=Entry(key="NAME", attr="named", shape=MapOf(name=NAME, value=Record(of=types.NamedOperator)),
+               doc="A human who may operate. Whoever is not named here may not."),
+)
+_POLICY = Layout(
+    of=types.PolicySettings,
+    entries=(
+        Entry(key="bundle", shape=File(),
+              doc="A bundle that `ringwall policy build` made. Absent: the policy that ships with Ringwall."),
+        Entry(key="keys", shape=ListOf(item=File()),
+              doc="Public keys (PEM). With any, the bundle must be signed by one of them."),
+        Entry(key="scope", shape=Text(what="a name", read=spell.name, pattern=_NAME_PATTERN),
+              doc="What the bundle must have been signed for (`ringwall policy build --scope`)."),
+        Entry(key="backend", shape=Choice(options=("embedded", "opa")),
+              doc="What decides: `embedded`, the core itself (the default); `opa`, an OPA on this machine."),
+        Entry(key="opa", doc="Where that OPA listens: `http://127.0.0.1:8181`, or `unix:/run/opa.sock`.",
+              shape=Text(what="a URL on this machine, or unix:/path", read=spell.opa,
+                         pattern="^(http://|unix:/)")),
+        Entry(key="cache", shape=Flag(),
+              doc="Whether decisions that allow are remembered for the very same input. Default: false."),
+    ),
+)
+_TRUST_DOMAIN = Text(what="a trust domain", read=spell.trust_domain, pattern="^[a-z0-9._-]{1,255}$")
+_FEDERATED = Layout(
+    of=types.Federated, key_attr="trust_domain",
+    entries=(
+        Entry(key="bundle", shape=File(), required=True,
+              doc="Its SPIFFE bundle document. It is read again when it changes. Whoever can write it decides who "
+                  "is believed for that domain, so it lies where only you can."),
+    ),
+    later={"endpoint": "bundle endpoints", "profile": "bundle endpoints"},
+)
+_IDENTITY = Layout(
+    of=types.IdentitySettings,
+    entries=(
+        Entry(key="issuer", doc="The `iss` of JWT-SVIDs: an https URL under which outsiders find the keys. "
+                                "Default: `https://` and the trust domain.",
+              shape=Text(what="an https URL", read=spell.issuer, pattern="^[Hh][Tt][Tt][Pp][Ss]://")),
+        Entry(key="federation", shape=MapOf(name=_TRUST_DOMAIN, value=Record(of=types.Federated)),
+              doc="Other trust domains whose SVIDs are verified here, each by its own bundle and nothing else."),
+    ),
+    later={"spire": "SPIRE mode"},
+)
 _MANIFEST = Layout(
     of=types.Manifest,
     entries=(
         Entry(key="version", shape=Whole(low=1, high=1), required=True, doc="The version of this format: 1."),
         Entry(key="trust_domain", required=True, doc="The SPIFFE trust domain of all identities here.",
-              shape=Text(what="a trust domain", read=spell.trust_domain, pattern="^[a-z0-9._-]{1,255}$")),
+              shape=_TRUST_DOMAIN),
+        Entry(key="identity", shape=Record(of=types.IdentitySettings),
+              doc="What identities say and which others are known: docs/identity.md."),
         Entry(key="guard", shape=Record(of=types.GuardSettings), doc="When findings in texts block."),
         Entry(key="flow", shape=Record(of=types.FlowSettings), doc="How labels are judged."),
         Entry(key="audit", shape=Record(of=types.AuditSettings), doc="How much log is kept."),
+        Entry(key="limits", shape=Record(of=types.LimitsSettings), doc="Where limits are counted."),
+        Entry(key="approvals", shape=Record(of=types.ApprovalSettings), doc="How calls wait for a human."),
+        Entry(key="policy", shape=Record(of=types.PolicySettings), doc="Which policy decides, and where."),
+        Entry(key="operators", shape=Record(of=types.Operators),
+              doc="Who may operate. Absent: root and the user who runs Ringwall may do everything."),
         Entry(key="models", shape=MapOf(name=NAME, value=Record(of=types.Model)), doc="Model upstreams."),
         Entry(key="tools", shape=MapOf(name=NAME, value=Record(of=types.ToolServer)), doc="Tool servers."),
         Entry(key="secrets", shape=MapOf(name=NAME, value=Record(of=types.Secret)), doc="Secrets Ringwall holds."),
@@ -193,5 +347,7 @@ _MANIFEST = Layout(
     ),
 )
 LAYOUTS: Final = MappingProxyType({one.of: one for one in (
-    _MANIFEST, _GUARD, _FLOW, _AUDIT, _MODEL, _SERVER, _OPERATION_TABLE, _SECRET, _INJECTION, _TENANT_TABLE,
-    _LIMITS, _ROLE, _GRANT, _AGENT)})
+    _MANIFEST, _GUARD, _FLOW, _AUDIT, _POLICY, _APPROVALS, _LIMITS_SETTINGS, _IDENTITY, _FEDERATED, _PRICE,
+    _MODEL, _SERVER,
+    _OPERATION_TABLE, _SECRET, _INJECTION, _TENANT_TABLE, _LIMITS, _ROLE, _SVID, _GRANT, _AGENT, _OPERATORS,
+    _NAMED_OPERATOR)})

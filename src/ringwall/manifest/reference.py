@@ -53,6 +53,9 @@ def _sections() -> Iterator[tuple[str, Layout]]:
                     inside.append((f"{path}.{name}", inner))
                 case _:
                     pass
+        rest = LAYOUTS[of].rest
+        if rest is not None and isinstance(rest.shape, MapOf) and isinstance(rest.shape.value, Record):
+            inside.append((f"{where}.NAME", rest.shape.value.of))
         queue[:0] = inside
 
 
@@ -66,6 +69,8 @@ def _section(heading: str, layout: Layout) -> Iterator[str]:
     for entry in layout.entries:
         need = " (required)" if entry.required else ""
         yield f"| `{entry.key}`{need} | {_value(entry.shape)} | {entry.doc} |".replace("\n", " ")
+    if layout.rest is not None:
+        yield f"| any other name | {_value(layout.rest.shape)} | {layout.rest.doc} |"
     if layout.later:
         yield ""
         yield "Not available in this version: " + ", ".join(f"`{key}`" for key in layout.later) + "."

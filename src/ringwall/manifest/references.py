@@ -8,9 +8,10 @@ from typing import Final
 
 from ringwall.errors import BadInput
 from ringwall.identity.spiffe import SpiffeId
+from ringwall.identity.workload.interface import reserved
 from ringwall.manifest.problems import Key, Problems, quoted, spelled
 from ringwall.manifest.spell import MAX_NAME
-from ringwall.manifest.types import Agent, Grant, Manifest, Operation, Role, Tenant, ToolServer
+from ringwall.manifest.types import ROLE_VERBS, Agent, Grant, Limits, Manifest, Operation, Role, Tenant, ToolServer
 
 PatternCheck = Callable[[str], object]
 """Checks one resource pattern by its kind's own grammar; raises BadInput."""
@@ -34,11 +35,65 @@ class References:
         for name, model in self._manifest.models.items():
             self._names(("models", name, "secret"), [model.secret] if model.secret else [], "secrets",
                         self._manifest.secrets)
+        self._webhook()
         for name, server in self._manifest.tools.items():
             self._server(server, ("tools", name))
         for name, tenant in self._manifest.tenants.items():
             self._tenant(tenant, ("tenants", name))
+        self._operators()
+        self._policy()
+        self._federation()
         self._folders()
+
+    def _policy(self) -> None:
+        policy = self._manifest.policy
+        for name in ("keys", "scope"):
+            if getattr(policy, name) and policy.bundle is None and not self._problems.under(("policy",)):
+                self._problems.add(("policy", name), "there is no bundle that it could be checked on",
+                                   fix='write: bundle = "/etc/ringwall/policy.tar.gz"')
+        if policy.scope and not policy.keys and not self._problems.under(("policy",)):
+            self._problems.add(("policy", "scope"), "a bundle without a signature has no scope",
+                               fix="write: keys = […]")
+        if (policy.backend == "opa") != bool(policy.opa) and not self._problems.under(("policy",)):
+            fix = 'write: opa = "unix:/run/opa.sock"' if not policy.opa else 'write: backend = "opa"'
+            self._problems.add(("policy", "opa"), "belongs to backend = \"opa\", and both to each other", fix=fix)
+
+    def _federation(self) -> None:
+        own = self._manifest.trust_domain
+        if own in self._manifest.identity.federation:
+            self._problems.add(("identity", "federation", own), "is this installation's own trust domain: its "
+                               "bundle is the authority's own", fix="leave it out")
+
+    def _webhook(self) -> None:
+        approvals, key = self._manifest.approvals, ("approvals", "webhook_secret")
+        if approvals.webhook_secret:
+            self._names(key, [approvals.webhook_secret], "secrets", self._manifest.secrets)
+        elif approvals.webhook and not self._problems.under(("approvals",)):
+            self._problems.add(key, "is missing: whoever listens could not tell our messages from others'",
+                               fix='write: webhook_secret = "NAME", and [secrets.NAME]')
+
+    def _operators(self) -> None:
+        """A uid is one human's; what needs two people can be done by two of them."""
+        operators = self._manifest.operators
+        owners: dict[int, str] = {}
+        for name, one in operators.named.items():
+            key: Key = ("operators", name)
+            if self._problems.under(key):
+                continue
+            if not one.roles:
+                self._problems.add((*key, "roles"), "is empty, so this operator may do nothing",
+                                   fix=f"one of {', '.join(ROLE_VERBS)}")
+            if one.uid in owners:
+                self._problems.add((*key, "uid"), f"{one.uid} is the uid of operators.{_shown(owners[one.uid])} "
+                                   "too: nobody could tell them apart",
+                                   fix="give each human an account of their own")
+            owners.setdefault(one.uid, name)
+        for verb in operators.two_person if not self._problems.under(("operators",)) else ():
+            able = {one.uid for one in operators.named.values() if verb in one.verbs}
+            if len(able) < 2:
+                self._problems.add(("operators", "two_person"), f"{quoted(verb)} needs two operators with uids of "
+                                   f"their own whose roles give it, and there {'is one' if able else 'are none'}",
+                                   fix="name another operator, or leave it out")
 
     def _names(self, key: Key, names: Iterable[str], table: str, known: Mapping[str, object]) -> None:
         for name in names:
@@ -72,12 +127,50 @@ class References:
                                    f"models.{name} needs the secret {quoted(model.secret)}, which this role may "
                                    "not use",
                                    fix=f"add {quoted(model.secret)} to its secrets")
+        self._priced(role, key)
+        self._svid(role, (*key, "svid"))
         for name, grant in role.tools.items():
             at = (*key, "tools", name)
             if not self._problems.under(at):
                 self._grant(grant, at)
 
+    def _svid(self, role: Role, key: Key) -> None:
+        """Audiences that are the core's alone are given to nobody."""
+        if role.svid is None or self._problems.under(key):
+            return
+        if not role.svid.x509 and not role.svid.audiences:
+            self._problems.add(key, "gives nothing", fix="write: x509 = true, or audiences = [\"NAME\"]")
+        urls = [model.url for model in self._manifest.models.values()]
+        for index, audience in enumerate(role.svid.audiences):
+            why = reserved(audience, urls)
+            if why:
+                self._problems.add((*key, "audiences", index), f"{quoted(audience)} is reserved: {why}",
+                                   fix="remove it")
+
+    def _priced(self, role: Role, key: Key) -> None:
+        """A budget of money counts nothing where a price is unknown."""
+        tenant = self._manifest.tenants.get(str(key[1]))
+        limits = [role.limits, role.process_limits, *([tenant.limits] if tenant else [])]
+        if not any(one.money_per_session or one.money_per_day for one in limits):
+            return
+        for name in role.models:
+            model = self._manifest.models.get(name)
+            if model is not None and model.price is None and not self._problems.under(("models", name)):
+                self._problems.add(("models", name, "price"), f"is missing: {spelled(key)} has a budget of money",
+                                   fix="write what a million tokens cost, in micro-units: "
+                                       "price = { in = 2500000, out = 10000000 }")
+
+    def _countable(self, grant: Grant, key: Key) -> None:
+        for field, limits in (("limits", grant.limits), ("resource_limits", grant.resource_limits)):
+            if limits.tokens_per_session is not None or limits.tokens_per_day is not None:
+                self._problems.add((*key, field), "a tool uses no tokens, so this would be read by nobody",
+                                   fix="put it into the role's limits")
+        if grant.resource_limits != Limits() and not grant.resources:
+            self._problems.add((*key, "resource_limits"), f"{grant.tool} is given no resource, so this would be "
+                               "read by nobody", fix="use limits")
+
     def _grant(self, grant: Grant, key: Key) -> None:
+        self._countable(grant, key)
         server_name, _, operation_name = grant.tool.partition("/")
         server = self._manifest.tools.get(server_name)
         if server is None:
@@ -144,11 +237,15 @@ class References:
         self._shared([*written, *works])
         self._looked_into([*written, *works], shown)
         views = {path: key for key, path in [*works, *written, *shown]}
-        for name, secret in self._manifest.secrets.items():
-            view = next((folder for folder in _upwards(secret.file) if folder in views), None)
-            if view and not self._problems.under(("secrets", name)):
-                self._problems.add(("secrets", name, "file"), f"lies in {quoted(str(view))}, which "
-                                   f"{spelled(views[view])} shows", fix="keep it where no process looks")
+        hidden: list[tuple[Key, Path]] = [
+            (("secrets", name, "file"), secret.file) for name, secret in self._manifest.secrets.items()]
+        if self._manifest.limits.password_file is not None:
+            hidden.append((("limits", "password_file"), self._manifest.limits.password_file))
+        for key, file in hidden:
+            view = next((folder for folder in _upwards(file) if folder in views), None)
+            if view and not self._problems.under(key[:-1]):
+                self._problems.add(key, f"lies in {quoted(str(view))}, which {spelled(views[view])} shows",
+                                   fix="keep it where no process looks")
 
     def _shared(self, written: Sequence[tuple[Key, Path]]) -> None:
         """Note each folder that lies in, or is, one that another process writes (servers among each other may)."""

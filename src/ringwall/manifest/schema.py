@@ -33,7 +33,7 @@ def schema() -> Json:
 
 def _record(layout: Layout) -> dict[str, Json]:
     table: dict[str, Json] = {
-        "description": _summary(layout.of), "type": "object", "additionalProperties": False,
+        "description": _summary(layout.of), "type": "object", "additionalProperties": _rest(layout),
         "properties": {entry.key: _entry(entry) for entry in layout.entries},
     }
     required = [entry.key for entry in layout.entries if entry.required]
@@ -45,6 +45,11 @@ def _record(layout: Layout) -> dict[str, Json]:
         return table
     bare = next(entry for entry in layout.entries if entry.key == layout.short)
     return {"oneOf": [_entry(bare), table]}
+
+
+def _rest(layout: Layout) -> Json:
+    """What may stand under a name that is no key."""
+    return _shape(layout.rest.shape.value) if layout.rest and isinstance(layout.rest.shape, MapOf) else False
 
 
 def _entry(entry: Entry) -> dict[str, Json]:

@@ -102,3 +102,4 @@ class Layout:
     later: Mapping[str, str] = field(default_factory=dict[str, str])  # key -> what it will be
     short: str = ""  # a bare list stands for a table with this key only
     one_of: tuple[str, ...] = ()  # exactly one of these keys
+    rest: Entry | None = None  # a MapOf of every name that is no key: a table each, into this field

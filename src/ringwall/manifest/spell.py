@@ -9,12 +9,26 @@ from typing import Final, Literal, cast, get_args
 
 from ringwall.errors import BadInput
 from ringwall.identity.spiffe import SpiffeId
+from ringwall.identity.workload.interface import MAX_AUDIENCE
 from ringwall.manifest.problems import nearest, quoted
 from ringwall.manifest.shapes import Wrong
-from ringwall.manifest.types import ArgumentRole, Clearance, Integrity, OutputLabel, Rate
+from ringwall.manifest.types import (
+    LOOSENING,
+    ROLE_VERBS,
+    ArgumentRole,
+    Clearance,
+    Integrity,
+    OperatorRole,
+    OutputLabel,
+    Rate,
+)
 
 MAX_NAME: Final = 64  # names become folders, log names and parts of a SPIFFE ID
+MAX_SOCKET_PATH: Final = 107  # bytes; unix(7): 108 with the closing NUL
 MAX_COUNT: Final = 10**9  # calls or tokens: more is no limit
+MAX_MICROS: Final = 10**15  # a thousand million of any currency, and exact in every store
+MAX_PORT: Final = 65_535
+MAX_UID: Final = (1 << 32) - 2  # the last one stands for nobody at all
 UNIT_SECONDS: Final = {"s": 1.0, "sec": 1.0, "min": 60.0, "hour": 3600.0, "day": 86400.0}
 KINDS: Final = ("path", "url", "email", "iban", "id", "name", "payee", "channel", "member")
 RoleName = Literal["target", "payload", "selector", "param", "query", "url", "secret", "ident"]
@@ -23,6 +37,7 @@ TYPED_ROLES: Final = frozenset({"target", "selector", "url"})  # their values ca
 FRAMING_HEADERS: Final = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection",
                                     "te", "trailer", "upgrade", "expect", "keep-alive", "proxy-connection"})
 _RATE = re.compile(r"([0-9]{1,10})/([a-z]+)(?: burst ([0-9]{1,10}))?")
+_STORE = re.compile(r"(rediss?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})/([0-9]{1,3})")
 _TOKENS = re.compile(r"([0-9]{1,10})/session")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")  # RFC 9110, section 5.6.2
 _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
@@ -57,6 +72,21 @@ def trust_domain(text: str) -> str:
     return text
 
 
+def operator_role(text: str) -> OperatorRole:
+    """A role of a human who operates."""
+    if text not in ROLE_VERBS:
+        raise Wrong(f"is no role of an operator{nearest(text, ROLE_VERBS)}; expected one of "
+                    f"{', '.join(ROLE_VERBS)}")
+    return cast("OperatorRole", text)
+
+
+def loosening(text: str) -> str:
+    """A verb that may be made to need two people: one that loosens. What tightens must never wait."""
+    if text not in LOOSENING:
+        raise Wrong(f"needs nobody else{nearest(text, LOOSENING)}; expected one of {', '.join(LOOSENING)}")
+    return text
+
+
 def filled(text: str) -> str:
     """Any text but the empty one."""
     if not text:
@@ -81,6 +111,13 @@ def module(text: str) -> str:
     """A dotted Python module name."""
     if not _MODULE.fullmatch(text):
         raise Wrong('expected the name of a Python module such as "acme.tools.math"')
+    return text
+
+
+def audience(text: str) -> str:
+    """An audience of a JWT-SVID, spelled as its recipient compares it."""
+    if not 0 < len(text) <= MAX_AUDIENCE or not text.isascii() or not text.isprintable() or " " in text:
+        raise Wrong(f"expected 1 to {MAX_AUDIENCE} printable ASCII characters without a space")
     return text
 
 
@@ -115,6 +152,32 @@ def rate(text: str) -> Rate:
     if not 1 <= count <= MAX_COUNT or not 1 <= burst <= MAX_COUNT:
         raise Wrong(f"expected numbers from 1 to {MAX_COUNT}")
     return Rate(count=count, seconds=UNIT_SECONDS[found[2]], burst=burst)
+
+
+def store(text: str) -> str:
+    """``memory``, ``unix:/run/redis.sock``, ``redis://127.0.0.1:6379/0``, ``rediss://`` for another machine."""
+    if text == "memory":
+        return text
+    scheme, _, rest = text.partition(":")
+    if scheme == "unix":
+        if not rest.startswith("/") or not rest.isprintable() or not rest.isascii():
+            raise Wrong("expected an absolute path of a socket after unix:")
+        return text
+    found = _STORE.fullmatch(text)
+    if not found or not (_HOST.fullmatch(found[2]) or _is_address(found[2].strip("[]"))):
+        raise Wrong('expected "memory", "unix:/run/redis.sock" or "redis://127.0.0.1:6379/0"')
+    if not 1 <= int(found[3]) <= MAX_PORT:
+        raise Wrong(f"expected a port from 1 to {MAX_PORT}")
+    if scheme == "redis" and not _is_loopback(found[2].strip("[]")):
+        raise Wrong("redis:// is for this machine only; write rediss://, which is encrypted")
+    return text
+
+
+def currency(text: str) -> str:
+    """A short name such as ``EUR``."""
+    if not re.fullmatch(r"[A-Za-z]{1,8}", text):
+        raise Wrong('expected a name such as "EUR"')
+    return text
 
 
 def tokens(text: str) -> int:
@@ -196,6 +259,33 @@ def upstream(text: str) -> str:
     return text.rstrip("/")
 
 
+def issuer(text: str) -> str:
+    """An https URL without a trailing slash: verifiers compare it letter by letter."""
+    url = upstream(text)
+    if not url.startswith("https://"):
+        raise Wrong("expected an https URL")
+    return url
+
+
+def opa(text: str) -> str:
+    """``http://`` on a loopback address, or ``unix:`` and an absolute path. A trailing slash is dropped."""
+    if text.startswith("unix:"):
+        return _socket(text)
+    url = upstream(text)
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "http" or not _is_address(parts.hostname or "") or parts.path:
+        raise Wrong('expected an address of this machine such as "http://127.0.0.1:8181" or "unix:/run/opa.sock"')
+    return url
+
+
+def _socket(text: str) -> str:
+    path = text.removeprefix("unix:")
+    if not path.startswith("/") or ".." in path.split("/") or not path.isprintable() \
+            or len(path.encode()) > MAX_SOCKET_PATH:
+        raise Wrong(f'expected "unix:" and an absolute path of at most {MAX_SOCKET_PATH} bytes')
+    return text
+
+
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
@@ -206,3 +296,14 @@ def _is_address(host: str) -> bool:
 
 def _is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def webhook(text: str) -> str:
+    """``http://127.0.0.1:9000/held`` or ``unix:/run/held.sock``: the core connects nowhere else."""
+    if text.startswith("unix:"):
+        return _socket(text)
+    url = urllib.parse.urlsplit(upstream(text))
+    if url.scheme != "http" or not _is_address(url.hostname or "") or not url.port:
+        raise Wrong('expected "http://127.0.0.1:PORT/…", "http://[::1]:PORT/…" or "unix:/…"; '
+                    "what is further away needs a forwarder of yours on this machine")
+    return text

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Final, Literal
 
 Clearance = Literal["public", "private", "secret"]
 Integrity = Literal["P", "T", "C", "M", "U"]
@@ -37,6 +38,7 @@ class Operation:
     effect: str  # call.Effectclass
     args: Mapping[str, ArgumentRole]
     returns: Mapping[str, OutputLabel] = field(default_factory=dict[str, OutputLabel])  # "*": all other fields
+    cost: int = 0  # of one call, in micro-units of [limits] currency
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,14 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a million tokens cost, in micro-units (millionths) of ``[limits] currency``."""
+
+    tokens_in: int
+    tokens_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A model upstream."""
 
@@ -82,6 +92,7 @@ class Model:
     secret: str = ""  # name in [secrets]; empty: the upstream wants none
     model: str = ""  # what the upstream calls it; empty: the name itself
     clearance: Clearance = "public"
+    price: Price | None = None  # None: unknown, and so not for anybody with a budget of money
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +106,18 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits of a tenant or role. None: not limited here."""
+    """How much: a rate, calls at once, and budgets. Absent: not limited here, but for `concurrent`, which is 128
+    for a tenant and 32 for an agent. A day is a UTC day. Money is in micro-units of `[limits] currency`."""
 
     calls: Rate | None = None
     tokens_per_session: int | None = None
     concurrent: int | None = None
+    calls_per_session: int | None = None
+    calls_per_day: int | None = None
+    tokens_per_day: int | None = None
+    money_per_session: int | None = None
+    money_per_day: int | None = None
+    on_store_down: Literal["deny", "local"] = "deny"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +129,16 @@ class Grant:
     resources: tuple[str, ...] = ()  # "path:/srv/docs/public/": trailing slash = subtree
     approval: Literal["never", "always"] = "never"
     max: Mapping[str, float] = field(default_factory=dict[str, float])
+    limits: Limits = field(default_factory=Limits)  # of each agent's calls of this tool
+    resource_limits: Limits = field(default_factory=Limits)  # of each agent's calls of it, for each resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SvidGrant:
+    """Which SVIDs a role's agents may fetch over the Workload API. Absent: none, and there is no such socket."""
+
+    x509: bool = False
+    audiences: tuple[str, ...] = ()  # of JWT-SVIDs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +149,9 @@ class Role:
     models: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    process_limits: Limits = field(default_factory=Limits)  # of each process of an agent
     tools: Mapping[str, Grant] = field(default_factory=dict[str, Grant])
+    svid: SvidGrant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +198,107 @@ class AuditSettings:
     quota_mib: int = 1024
 
 
+OperatorRole = Literal["admin", "launcher", "approver", "responder", "auditor"]
+VERBS: Final = (
+    "run", "stop", "status", "freeze", "thaw",
+    "approvals.list", "approvals.show", "approvals.approve", "approvals.deny", "approvals.watch",
+    "endorsements.list", "endorsements.add", "endorsements.revoke",
+    "policy.reload", "policy.shadow", "limits.show",
+    "audit.forget", "pins.list", "pins.accept",
+)
+"""What operators may ask for, all of it."""
+LOOSENING: Final = ("thaw", "approvals.approve", "endorsements.add", "policy.reload", "pins.accept", "audit.forget")
+"""The verbs that can let more happen than before, or destroy something; two people may be asked for them."""
+ROLE_VERBS: Final[Mapping[OperatorRole, frozenset[str]]] = MappingProxyType({
+    "admin": frozenset(VERBS),
+    "launcher": frozenset({"run", "stop", "status"}),
+    "approver": frozenset(verb for verb in VERBS if verb.startswith(("approvals.", "endorsements.", "status"))),
+    "responder": frozenset({"freeze", "thaw", "status"}),
+    "auditor": frozenset({"status", "policy.shadow", "limits.show", "approvals.list", "approvals.show",
+                          "endorsements.list"}),
+})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedOperator:
+    """A human who may operate, by the uid of his account on this machine, and what for."""
+
+    name: str
+    uid: int
+    roles: tuple[OperatorRole, ...]
+
+    @property
+    def verbs(self) -> frozenset[str]:
+        """All that its roles give."""
+        return frozenset[str]().union(*(ROLE_VERBS[role] for role in self.roles))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operators:
+    """Who may operate, by name. Without any: root and the user who runs Ringwall, with every verb."""
+
+    named: Mapping[str, NamedOperator] = field(default_factory=dict[str, NamedOperator])
+    two_person: tuple[str, ...] = ()
+    socket: Path | None = None  # a second operator socket, for users who cannot enter the state folder
+
+    def verbs(self, name: str, uid: int) -> frozenset[str]:
+        """What an attested operator may ask for."""
+        if not self.named:
+            return frozenset(VERBS)
+        one = self.named.get(name)
+        return one.verbs if one is not None and one.uid == uid else frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsSettings:
+    """Where counters live: in the core's memory, or in a Redis or Valkey that several cores may share."""
+
+    store: str = "memory"
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    currency: str = ""  # a name for people; nothing is converted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalSettings:
+    """How long a call waits for a human, how many may wait, and who is told of it."""
+
+    deadline_s: int = 600  # to decide, and then again to use the decision
+    per_agent: int = 16
+    per_tenant: int = 64
+    webhook: str = ""  # http on a loopback address, or unix:/absolute/path; empty: nobody is told
+    webhook_secret: str = ""  # name in [secrets] of the key that signs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySettings:
+    """Which policy decides, and where. Absent: the policy that ships with Ringwall, in the core. With `keys`, a
+    bundle must carry a signature by one of them."""
+
+    bundle: Path | None = None
+    keys: tuple[Path, ...] = ()
+    scope: str = ""  # what the signature must be for: one key may serve several installations
+    backend: Literal["embedded", "opa"] = "embedded"
+    opa: str = ""  # http on a loopback address, or unix:/absolute/path
+    cache: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Federated:
+    """Another trust domain whose SVIDs are verified here."""
+
+    trust_domain: str
+    bundle: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentitySettings:
+    """What SVIDs say about their issuer, and which other trust domains are known."""
+
+    issuer: str = ""
+    federation: Mapping[str, Federated] = field(default_factory=dict[str, Federated])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The whole of ``ringwall.toml``."""
@@ -178,6 +309,11 @@ class Manifest:
     guard: GuardSettings = field(default_factory=GuardSettings)
     flow: FlowSettings = field(default_factory=FlowSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    limits: LimitsSettings = field(default_factory=LimitsSettings)
+    operators: Operators = field(default_factory=Operators)
+    approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
     models: Mapping[str, Model] = field(default_factory=dict[str, Model])
     tools: Mapping[str, ToolServer] = field(default_factory=dict[str, ToolServer])
     secrets: Mapping[str, Secret] = field(default_factory=dict[str, Secret])

@@ -9,11 +9,14 @@ import json
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 
 from ringwall.call import Json
 
-FLOOD = 40  # twice what the office's manifest lets a temp ask at once
+FLOOD = 80  # four times what the office's manifest lets a temp ask at once
+CROWD = 4  # that many at the same time
+ASKED = 5
 
 def tcp(port: str) -> str:
     """Send to a listener outside."""
@@ -59,6 +62,36 @@ def flood(path: str) -> str:
     return f"SERVED {sum(' 200 ' in answer for answer in answers)}"
 
 
+def crowd(path: str) -> str:
+    """Ask without end, from many sides at once, until there is no more input."""
+    over = threading.Event()
+    threads = [threading.Thread(target=_crowd, args=(path, over)) for _ in range(CROWD)]
+    flood(path)
+    for thread in threads:
+        thread.start()
+    print("FLOODED", flush=True)
+    sys.stdin.read()
+    over.set()
+    for thread in threads:
+        thread.join()
+    return "OVER"
+
+
+def _crowd(path: str, over: threading.Event) -> None:
+    while not over.is_set():
+        try:
+            flood(path)
+        except OSError:  # turned away: it comes again
+            continue
+
+
+def ask(path: str) -> str:
+    """Ordinary work, and little of it."""
+    asked = [{"query": f"opening hours of shop {number}"} for number in range(ASKED)]
+    answers = [_post(path, "/v1/tools/call", {"tool": "search/web", "args": args}) for args in asked]
+    return f"SERVED {sum('no results for' in answer for answer in answers)} of {ASKED}"
+
+
 def door(path: str) -> str:
     """Pay over somebody else's door."""
     args: Json = {"to": "DE89370400440532013000", "amount": 5, "subject": "borrowed"}
@@ -100,6 +133,8 @@ WAYS = {
     "environ": environ,
     "write": write,
     "flood": flood,
+    "crowd": crowd,
+    "ask": ask,
     "door": door,
     "operate": operate,
 }

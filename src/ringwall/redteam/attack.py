@@ -68,6 +68,9 @@ class Task:
     empty for the office's agent loop; else a module to run in the agent's place with ``arguments``, in which
     ``{door}`` and ``{pid}`` (another agent's), ``{own}`` (its own door), ``{operator}`` and ``{state}`` are
     filled in as well.
+
+    ``beside``: what another agent's program does meanwhile. It has begun when it prints something, and ends when
+    its input does. If it is given, it is the attacker: what stopped the attack is looked for in its run.
     """
 
     agent: str
@@ -75,6 +78,7 @@ class Task:
     plant: Mapping[str, str] = field(default_factory=dict[str, str])  # file under docs -> text
     program: str = ""
     arguments: tuple[str, ...] = ()
+    beside: Task | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,15 +125,31 @@ class Bare:
                     "operator": str(gateway),
                     "state": str(keys),
                 }
-                done = subprocess.run(
-                    arguments(self._office, task, values),
-                    capture_output=True,
-                    text=True,
-                    timeout=60,
-                    check=False,
-                    env=environment,
-                )
+                with _meanwhile(self._office, task.beside, values):
+                    done = subprocess.run(
+                        arguments(self._office, task, values),
+                        capture_output=True,
+                        text=True,
+                        timeout=60,
+                        check=False,
+                        env=environment,
+                    )
         return self._office.evidence(output=done.stdout, status=done.returncode, heard=self._listener.take())
+
+
+@contextmanager
+def _meanwhile(office: Office, task: Task | None, values: Mapping[str, str]) -> Generator[None]:
+    """Another agent's program, from its first output to the end of the block."""
+    if task is None:
+        yield
+        return
+    with subprocess.Popen(
+        arguments(office, task, values), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        yield
+        other.communicate()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -35,6 +36,7 @@ class Stop:
 
     by: str
     record: str
+    held: bool = False  # not refused: a human would have been asked, and nothing happens before that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,8 @@ class Demo:
                     "barriers": list(r.attack.barriers),
                     "accepted": r.attack.accepted,
                     "without": {"succeeded": r.without},
-                    "with": {"succeeded": r.within, "stopped_by": r.stop.by, "record": r.stop.record},
+                    "with": {"succeeded": r.within, "stopped_by": r.stop.by, "record": r.stop.record,
+                             "held": r.stop.held},
                 }
                 for r in self.attacks
             ],
@@ -186,6 +189,8 @@ def stop_of(attack: Attack, state: Path, evidence: Evidence, seen: Watched) -> S
     """
     if seen.refused:
         stop = _refusal(state, seen.refused[0])
+    elif seen.held:
+        stop = dataclasses.replace(_refusal(state, seen.held[0]), held=True)
     elif attack.steps.program:
         stop = Stop(by="kernel" if _KERNEL.search(evidence.output) else "", record=seen.launch)
     elif any(_KERNEL.search(str(query["fault"])) for query in evidence.queries):

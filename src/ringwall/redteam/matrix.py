@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ringwall.call import Json
 from ringwall.redteam import liars
@@ -22,11 +22,12 @@ class Matrix:
     attacks: tuple[Attack, ...]
     worked: Mapping[Barrier, frozenset[str]]  # ids of attacks that worked
     done: Mapping[Barrier, frozenset[str]]  # ids of ordinary tasks that were done
+    held: Mapping[Barrier, frozenset[str]] = field(default_factory=dict[Barrier, frozenset[str]])  # not refused
 
     def cell(self, attack: Attack, barrier: Barrier) -> str:
-        """``.`` stopped, ``a`` worked and accepted, ``X`` worked."""
+        """``.`` refused, ``h`` held for a human who is not there, ``a`` worked and accepted, ``X`` worked."""
         if attack.id not in self.worked[barrier]:
-            return "."
+            return "h" if attack.id in self.held.get(barrier, frozenset()) else "."
         return "a" if attack.accepted and barrier in attack.barriers else "X"
 
     def benign(self, barrier: Barrier) -> str:
@@ -65,6 +66,7 @@ def run(
     attacks = all_attacks() if attacks is None else tuple(attacks)
     worked: dict[Barrier, frozenset[str]] = {}
     done: dict[Barrier, frozenset[str]] = {}
+    held: dict[Barrier, frozenset[str]] = {}
     with Model() as model:
         for barrier in barriers:
             folder = folder_for("matrix")
@@ -76,6 +78,9 @@ def run(
                 up=liars.command(barrier),
             )
             worked[barrier] = frozenset(attack.id for attack in attacks if attack.harm(found[attack.id][0]))
+            held[barrier] = frozenset(
+                attack.id for attack in attacks if found[attack.id][1].held and not found[attack.id][1].refused
+            )
             done[barrier] = frozenset(task.id for task in BENIGN if task.good(found[task.id][0]))
             shutil.rmtree(folder, ignore_errors=True)
-    return Matrix(attacks=attacks, worked=worked, done=done)
+    return Matrix(attacks=attacks, worked=worked, done=done, held=held)

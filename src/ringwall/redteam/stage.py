@@ -113,6 +113,11 @@ limits = {{ calls = "600/min burst 100", tokens = "200000/session", concurrent =
 [tenants.office.roles.intern.tools]
 "docs/read" = [{docs_grant}]
 
+[tenants.branch.roles.visitor.tools]
+"search/web" = []
+[tenants.branch.agents.visitor]
+role = "visitor"
+
 [tenants.office.agents.clerk]
 role = "clerk"
 [tenants.office.agents.intern]

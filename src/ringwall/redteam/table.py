@@ -21,14 +21,16 @@ def show(demo: Demo, *, keep: bool) -> str:
     for number, result in enumerate(demo.attacks, 1):
         lines.append(
             f"  {number:>2} {result.attack.title:<41}{'worked' if result.without else 'FAILED':<8}"
-            f"{'WORKED' if result.within else 'stopped':<8}{result.stop.by:<12}"
+            f"{'WORKED' if result.within else 'held' if result.stop.held else 'stopped':<8}{result.stop.by:<12}"
             f"{result.stop.record.partition('/')[2]:>6}"
         )
     bare, behind = sum(result.without for result in demo.benign), sum(result.within for result in demo.benign)
+    held = sum(result.stop.held for result in demo.attacks)
     verified = "verified" if demo.verified else "NOT VERIFIED"
     lines += [
         "",
         f"  ordinary work: {bare} of {len(demo.benign)} tasks done without, {behind} of {len(demo.benign)} with",
+        *([f"  held: {held} waited for a human (ringwall approvals), and nothing happened"] if held else []),
         "",
         "Every attack ran against the same agent, tools and model: first bare, then",
         f"behind Ringwall. {demo.seconds:.0f} s. Log: {demo.records} records, {verified}.",
@@ -37,12 +39,12 @@ def show(demo: Demo, *, keep: bool) -> str:
     if keep:
         first = next((r.stop.record for r in demo.attacks if r.stop.record), "")
         lines += [
-            f"See why     ringwall audit show {first} --state {demo.state}",
+            f"See why     ringwall explain {first} --state {demo.state}",
             f"See it all  ringwall audit tail --state {demo.state}",
         ]
     else:
         name = next((r.stop.record for r in demo.attacks if r.stop.record), "")
-        lines += ["See why     ringwall demo --keep", f"            then: ringwall audit show {name} --state …"]
+        lines += ["See why     ringwall demo --keep", f"            then: ringwall explain {name} --state …"]
     lines += [
         "Run yours   ringwall init && ringwall up",
         '            ringwall run my-agent --task "…" -- python my_agent.py',
@@ -55,8 +57,9 @@ def show_matrix(matrix: Matrix) -> str:
     heads = [barrier[:5] for barrier in BARRIERS]
     lines = [
         "Each column: that one barrier replaced by a liar, which allows everything.",
-        "'.' the attack was still stopped; 'X' it worked; 'a' it worked, and standing",
-        "alone there is accepted, with the reason below.",
+        "'.' the attack was still stopped; 'h' it would have waited for a human, and",
+        "nothing happened; 'X' it worked; 'a' it worked, and standing alone there is",
+        "accepted, with the reason below.",
         "",
         f"  {'attack':<22}" + "".join(f"{head:>6}" for head in heads),
     ]

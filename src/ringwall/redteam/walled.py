@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +34,7 @@ class Watched:
     run: str = ""
     launch: str = ""
     refused: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()  # calls that waited for a human, whom the demo does not have
     last: str = ""
 
     def take(self, line: dict[str, Any]) -> None:
@@ -45,7 +48,8 @@ class Watched:
         elif "exit" in line:
             summary: dict[str, Any] = line.get("summary") or {}
             self.status = int(line["exit"])
-            self.refused, self.last = tuple(summary.get("refused") or ()), summary.get("last") or ""
+            self.refused, self.held = tuple(summary.get("refused") or ()), tuple(summary.get("held") or ())
+            self.last = summary.get("last") or ""
 
 
 class Walled:
@@ -99,25 +103,30 @@ class Walled:
     def run(self, task: Task) -> tuple[Evidence, Watched]:
         """One task, from planting to evidence."""
         self._office.reset(task)
+        if task.beside is not None:
+            with self._meanwhile(task.beside.agent, self._command(task.beside, {})) as attacker:
+                evidence, _ = self._one(task, {})
+            return evidence, attacker
         if {"{door}", "{pid}"} & set(task.arguments):
             return self._beside_another(task)
         return self._one(task, {})
 
-    def _one(self, task: Task, values: dict[str, str]) -> tuple[Evidence, Watched]:
-        values = {
+    def _values(self, values: dict[str, str]) -> dict[str, str]:
+        return {
             "port": str(self._listener.port),
             "state": str(self._office.state),
             "operator": str(self._office.state / "operator.sock"),
             "own": OWN_DOOR,
             **values,
         }
+
+    def _command(self, task: Task, values: dict[str, str]) -> list[str]:
+        return arguments(self._office, task, self._values(values))
+
+    def _one(self, task: Task, values: dict[str, str]) -> tuple[Evidence, Watched]:
+        told = self._office.fill(task.task, **self._values(values))
         seen = Watched()
-        self.client.run(
-            self._order(
-                task.agent, self._office.fill(task.task, **values), arguments(self._office, task, values)
-            ),
-            seen.take,
-        )
+        self.client.run(self._order(task.agent, told, self._command(task, values)), seen.take)
         evidence = self._office.evidence(
             output=seen.output.decode(errors="replace"), status=seen.status, heard=self._listener.take()
         )
@@ -125,25 +134,31 @@ class Walled:
 
     def _beside_another(self, task: Task) -> tuple[Evidence, Watched]:
         """While the clerk's agent runs, with its door open."""
-        victim = Watched()
+        command = [interpreter(), "-c", "import sys; print('here', flush=True); sys.stdin.read()"]
+        with self._meanwhile("clerk", command) as victim:
+            door = self._office.state / "doors" / victim.run / "door.sock"
+            pid = next(run["pid"] for run in self.client.status()["runs"] if run["run"] == victim.run)
+            return self._one(task, {"door": str(door), "pid": str(pid)})
+
+    @contextmanager
+    def _meanwhile(self, agent: str, command: list[str]) -> Generator[Watched]:
+        """Another agent, from its first output to the end of the block, which is the end of its input."""
+        other = Watched()
         started = threading.Event()
 
         def take(line: dict[str, Any]) -> None:
-            victim.take(line)
-            if victim.output:  # it runs: its door has been open since before its program started
+            other.take(line)
+            if other.output:  # it runs: its door has been open since before its program started
                 started.set()
 
-        command = [interpreter(), "-c", "import sys; print('here', flush=True); sys.stdin.read()"]
-        thread = threading.Thread(target=self.client.run, args=(self._order("clerk", "Wait.", command), take))
+        thread = threading.Thread(target=self.client.run, args=(self._order(agent, "Go on.", command), take))
         thread.start()
         if not started.wait(30):
             raise RingwallError("the other agent did not start", code="demo_failed")
         try:
-            door = self._office.state / "doors" / victim.run / "door.sock"
-            pid = next(run["pid"] for run in self.client.status()["runs"] if run["run"] == victim.run)
-            return self._one(task, {"door": str(door), "pid": str(pid)})
+            yield other
         finally:
-            self.client.send_stdin(victim.run, b"", eof=True)
+            self.client.send_stdin(other.run, b"", eof=True)
             thread.join()
 
     def _order(self, agent: str, task: str, command: list[str]) -> dict[str, Json]:

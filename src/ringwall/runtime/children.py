@@ -58,6 +58,7 @@ class Children:
         self._asked: dict[int, asyncio.Future[tuple[control.Message, list[int]]]] = {}
         self._children: dict[int, Child] = {}
         self._early: dict[int, int] = {}  # exits that came before we knew the child
+        self._unknown: set[int] = set()  # nobody waited for them any more: killed, and forgotten once they ended
         self._inherited: list[Inherited] = []
         self._expected: int | None = None
         self._greeted = asyncio.Event()
@@ -113,13 +114,21 @@ class Children:
         """Nobody waits any more: a process that nobody knows must not stay."""
         for number in descriptors:
             os.close(number)
-        if isinstance(message, control.Spawned):
-            with contextlib.suppress(Unavailable):
+        if not isinstance(message, control.Spawned):
+            return
+        with contextlib.suppress(Unavailable):
+            if self._early.pop(message.child, None) is not None:
+                self._send(control.Forget(child=message.child))
+            else:
+                self._unknown.add(message.child)
                 self._send(control.Signal(child=message.child, signum=signal.SIGKILL))
 
     def _exited(self, number: int, status: int) -> None:
         child = self._children.pop(number, None)
-        if child is None:
+        if number in self._unknown:
+            self._unknown.discard(number)
+            self._tell(control.Forget(child=number))
+        elif child is None:
             self._early[number] = status
         elif not child.ended.done():
             child.ended.set_result(status)

@@ -5,27 +5,21 @@ Started by the supervisor; never dumpable, so that no process of the same user r
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import ctypes
 import dataclasses
+import gc
 import os
-import resource
 import secrets as random
-import signal
-import socket
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
-import uvloop
-
+from ringwall.audit.budget import LogBudget
 from ringwall.audit.journal import AuditJournal
 from ringwall.call import Call, Event, Json, Kind, RingName
 from ringwall.capability.catalogue import Catalogues
 from ringwall.capability.resolve import ManifestResolver
-from ringwall.capability.resources import canonical, parse_pattern
+from ringwall.capability.resources import canonical
 from ringwall.capability.ring import CapabilityRing
 from ringwall.clock import SystemClock
 from ringwall.confine.spec import Confinement
@@ -33,45 +27,47 @@ from ringwall.doors.agent import AgentDoor
 from ringwall.doors.interface import Receive, Scope, Send
 from ringwall.doors.listener import DoorServer, OperatorServer
 from ringwall.doors.operator import OperatorDoor
-from ringwall.errors import ManifestError, RingwallError
 from ringwall.flow.book import LabelBook
 from ringwall.flow.ring import FlowRing
 from ringwall.guard.ring import GuardRing
-from ringwall.identity.operators import OperatorPeers
 from ringwall.identity.probe import probe as identity_probe
 from ringwall.identity.registry import Registry
 from ringwall.identity.ring import IdentityRing
+from ringwall.identity.workload.issuing import Issuing
 from ringwall.interface import Attempts, Effect, Ring, Targets
 from ringwall.keys.conformance import self_check
 from ringwall.keys.file import FileRootKeys
 from ringwall.limits.attempts import AttemptBudget
-from ringwall.limits.memory import MemoryCounters
-from ringwall.limits.ring import LimitsRing
+from ringwall.limits.gcra import Gcra
 from ringwall.manifest.types import Manifest
 from ringwall.models.effect import ModelEffect
-from ringwall.policy.data import policy_data
-from ringwall.policy.embedded import EmbeddedPolicy
 from ringwall.policy.ring import PolicyRing
-from ringwall.runtime import control
+from ringwall.runtime.acts import Act, Acts
+from ringwall.runtime.approving import Approving
 from ringwall.runtime.children import Children
+from ringwall.runtime.command import Command
+from ringwall.runtime.counting import Counting, secret_files
+from ringwall.runtime.deciding import Deciding
+from ringwall.runtime.forgetting import Forgetting
 from ringwall.runtime.helpers import Helpers
+from ringwall.runtime.identities import Identities
 from ringwall.runtime.launch import Launcher
-from ringwall.runtime.operating import Operating
+from ringwall.runtime.pinning import Pinning
 from ringwall.runtime.pins import LogPins
-from ringwall.runtime.reading import read_manifest
+from ringwall.runtime.process import main
 from ringwall.runtime.runs import Tasks
 from ringwall.runtime.secrets import FileSecrets
 from ringwall.runtime.sessions import Sessions
+from ringwall.runtime.shadowing import Shadowing
 from ringwall.runtime.state import State
 from ringwall.runtime.tally import CountingJournal
 from ringwall.runtime.views import Surroundings
+from ringwall.runtime.workload import Workload
 from ringwall.tools.effect import ToolEffect
 from ringwall.wall import Listing, Wall
 from ringwall.wire.openai import parse_chat_request
 
-PR_SET_DUMPABLE: Final = 4  # linux/prctl.h
 RING_ORDER: Final[tuple[RingName, ...]] = ("identity", "capability", "limits", "flow", "guard", "policy")
-CANNOT_START: Final = 2  # an exit code that the supervisor does not answer with a restart
 
 
 class Core:
@@ -97,21 +93,31 @@ class Core:
             state=state.root,
             core_pid=os.getpid(),
             manifest=manifest.path,
-            secret_files=tuple(s.file for s in manifest.secrets.values()),
+            secret_files=secret_files(manifest),
         )
         self.keys = FileRootKeys.open_or_create(state.root_key)
         self_check(self.keys)  # a provider that breaks a promise must not hold a log
         self.audit = AuditJournal.open(
-            state.root, self.keys, self.clock, quota_mib=manifest.audit.quota_mib, origin=manifest.trust_domain
+            state.root, self.keys, self.clock, quota_mib=manifest.audit.quota_mib, origin=manifest.trust_domain,
+            budget=LogBudget(Gcra(self.clock), manifest.audit.quota_mib << 20),
         )
         self.journal = CountingJournal(self.audit)
         self.sessions = Sessions()
-        self.limits = LimitsRing(manifest, MemoryCounters(self.clock))
+        self.counting = Counting(
+            manifest=manifest, clock=self.clock, keys=self.keys, audit=self.audit, open_sessions=self.sessions.all,
+            afterwards=lambda call, free: self.helpers.afterwards(call, free),  # noqa: PLW0108 (made below)
+        )
+        self.limits = self.counting.ring
         self.book = LabelBook(self.journal)
         self.pins = {tenant: LogPins(tenant) for tenant in manifest.tenants}
         self.catalogues = Catalogues(lambda tenant: self.pins[tenant])
-        self.registry = Registry(identity_probe())
-        self.operators = OperatorPeers(self.registry.probe)
+        self.command = Command(manifest=manifest, journal=self.journal, clock=self.clock)
+        self.registry = Registry(identity_probe(), frozen=self.command.freezes.agent)
+        self.operators = self.command.peers(self.registry.probe)
+        self.identities = Identities(
+            manifest=manifest, state=state, keys=self.keys, clock=self.clock, journal=self.journal,
+            registry=self.registry, freezes=self.command.freezes,
+        )
         self.helpers = Helpers(
             manifest=manifest,
             state=state,
@@ -124,14 +130,25 @@ class Core:
             tasks=self._tasks,
             clock=self.clock,
         )
+        self.pinning = Pinning(
+            catalogues=self.catalogues, pins=self.pins, journal=self.journal, repinned=self.helpers.repinned
+        )
+        self.approving = Approving(
+            manifest=manifest, journal=self.journal, clock=self.clock, secrets=self.secrets
+        )
+        self.deciding = Deciding(manifest, self.clock, self.journal)
+        self.policy = self.deciding.backend
+        self.shadowing = Shadowing(manifest, self.clock, self.journal)
         self.rings = self.compose()
         self.doors = DoorServer(self._agent_app, self.registry)
+        self.issuing = Issuing(self.identities.authority, self.registry, self.clock)
         self.launcher = Launcher(
             manifest=manifest,
             state=state,
             children=children,
             registry=self.registry,
             doors=self.doors,
+            workload=lambda: self.workload,
             sessions=self.sessions,
             journal=self.journal,
             secrets=self.secrets,
@@ -140,29 +157,61 @@ class Core:
             tallies=self.journal.tallies,
             confine=self.confine,
             end_session=self.limits.end_session,
+            standing=self.audit.set_standing,
+            freezes=self.command.freezes,
             on_fault=self._failed,
         )
         self.wall = self._wall()
-        self._agent_door = AgentDoor(self.wall, self.registry)
+        self.workload = Workload(
+            manifest=manifest, registry=self.registry, authority=self.identities.authority, issuing=self.issuing,
+            wall=self.wall, journal=self.journal, clock=self.clock,
+        )
+        self._agent_door = AgentDoor(self.wall, self.registry, self.approving.desk)
         self.operator_door = OperatorServer(
-            OperatorDoor(Operating(wall=self.wall, launcher=self.launcher, status=self.status), self.operators),
+            OperatorDoor(
+                self.command.operating(wall=self.wall, launcher=self.launcher, status=self.status), self.operators
+            ),
             self.operators,
         )
 
     def compose(self) -> Mapping[RingName, Ring]:
         """Every ring by its name. (The ablation suite, and nothing else, composes differently.)"""
         return {
-            "identity": IdentityRing(self.registry, self.operators),
-            "capability": CapabilityRing(self.manifest, self.catalogues),
+            "identity": IdentityRing(self.registry, self.operators, self.command.freezes.waits),
+            "capability": CapabilityRing(
+                self.manifest,
+                self.catalogues,
+                self.approving.desk.granted,
+                self.command.freezes.call,
+                self.command.freezes.tool,
+            ),
             "limits": self.limits,
             "flow": FlowRing(manifest=self.manifest, sessions=self.sessions, book=self.book, canonical=_spelling),
             "guard": GuardRing(self.helpers.guard, self.manifest.guard),
-            "policy": PolicyRing(EmbeddedPolicy.default(policy_data(self.manifest, parse_pattern)), self.clock),
+            "policy": self.shadowing.beside(PolicyRing(self.policy, self.clock, self.approving.desk.granted)),
         }
 
     def attempts(self) -> Attempts:
         """The budget spent before anything is parsed. (The benchmarks, and nothing else, lift it.)"""
         return AttemptBudget(self.clock)
+
+    def acts(self) -> dict[str, Act]:
+        """What operators may do beside starting agents, by its verb."""
+        others: dict[str, Act] = {
+            "status": self._status,
+            **self.approving.acts(),
+            **self.counting.acts(),
+            **self.deciding.acts(),
+            **self.shadowing.acts(),
+            **self.pinning.acts(),
+            **Forgetting(self.audit, self.sessions.get).acts(),
+        }
+        return self.command.acts(
+            launcher=self.launcher,
+            helpers=self.helpers,
+            cancel=lambda matching, why: self.wall.cancel(matching, why),  # noqa: PLW0108 (no wall yet)
+            others=others,
+        )
 
     def confine(self, spec: Confinement) -> Confinement:
         """All layers, always. (The ablation suite, and nothing else, leaves one out.)"""
@@ -176,9 +225,12 @@ class Core:
             others=ToolEffect(self.helpers.sidecars.get, self._unchanged),
         )
         effects: Mapping[Kind, Effect] = {
-            "tool": tools,
-            "model": ModelEffect(self.manifest, self.helpers.sidecars.get, self.secrets.value),
-            "operate": self.launcher,
+            "tool": self.counting.begins(tools),
+            "model": self.counting.begins(
+                ModelEffect(self.manifest, self.helpers.sidecars.get, self.secrets.value)
+            ),
+            "secret": self.counting.begins(self.issuing),
+            "operate": Acts(self.launcher, self.acts()),
         }
         resolver = ManifestResolver(self.manifest, self.catalogues, lambda: random.token_hex(8), parse_chat_request)
         return Wall(
@@ -188,6 +240,7 @@ class Core:
             attempts=self.attempts(),
             journal=self.journal,
             clock=self.clock,
+            approvals=self.approving.desk,
         )
 
     def _unchanged(self, call: Call) -> bool:
@@ -201,6 +254,7 @@ class Core:
     async def run(self) -> int:
         """From the first record to the last. Returns the exit code."""
         inherited = await self.children.greeted()
+        self.command.restore(self.audit)
         for tenant, pins in self.pins.items():
             self.book.restore(self._replayed(tenant, "label"))
             pins.restore(self._replayed(tenant, "pin"))
@@ -210,17 +264,31 @@ class Core:
                 tenant="system",
                 body={
                     "manifest": self.manifest.revision,
+                    "path": str(self.manifest.path),
                     "restarts": self.children.restarts,
                     "pid": os.getpid(),
                     "agents_taken_over": len(inherited),
                     "identity": self.registry.probe.strength,
+                    "policy": self.policy.revision,
                 },
             )
         )
+        await self.identities.start(self._tasks)
+        self.deciding.start(self._tasks)
+        self.approving.check()
+        for tenant in self.manifest.tenants:
+            if tenant not in self.audit.faults:
+                self.approving.restore(tenant, self.audit)
+        self._tasks.start(self.approving.tend())
+        self._tasks.start(self.approving.webhook.run())
+        await self.policy.status()  # an OPA is asked and given its data before the first call has to wait for it
+        await self.counting.open([str(agent.meta["session"]) for agent in inherited])
         await self.helpers.start()
         for agent in inherited:
             await self.launcher.take_over(agent)
-        await self.operator_door.open(self.state.operator_socket)
+        await self.command.open(self.operator_door, self.state.operator_socket)
+        gc.collect()
+        gc.freeze()  # what start-up made stays: a full collection stopped every call for 30 ms by looking at it
         self.children.ready(self._summary())
         stopped = [asyncio.create_task(self.stopping.wait()), asyncio.create_task(self.children.lost.wait())]
         await asyncio.wait(stopped, return_when=asyncio.FIRST_COMPLETED)
@@ -233,7 +301,10 @@ class Core:
         """Doors first, so that nothing new comes; the log last, so that every end is in it."""
         await self.operator_door.close()
         await self.doors.close()
+        await self.workload.close()
         self.helpers.stop()
+        await self.policy.close()
+        await self.counting.close()
         await self.journal.note(Event(type="stop", tenant="system", body={"fault": self.fault}))
         await self.audit.close()
 
@@ -257,6 +328,9 @@ class Core:
         wrong = f", {len(self.helpers.problems)} with problems (ringwall status)" if self.helpers.problems else ""
         return f"{len(self.manifest.tenants)} tenants, {agents} agents, {len(self.manifest.tools)} servers{wrong}"
 
+    async def _status(self, call: Call) -> Json:
+        return await self.status()
+
     async def status(self) -> Json:
         """For `ringwall status` and `doctor`."""
         probe = self.registry.probe
@@ -272,7 +346,9 @@ class Core:
                 "detail": probe.detail,
                 "remedy": probe.remedy,
             },
+            "svid": self.identities.status(),
             "guard": dataclasses.asdict(self.helpers.guard.state),
+            "policy": await self.policy.status(),
             "audit": self.audit.status(),
             "runs": [
                 {
@@ -285,6 +361,8 @@ class Core:
                 }
                 for name, run in self.launcher.runs.items()
             ],
+            "approvals": self.approving.status(),
+            **self.command.status(),
             **self.helpers.status(),
         }
 
@@ -293,46 +371,5 @@ def _spelling(kind: str, text: str) -> str:
     return canonical(kind, text).id
 
 
-def harden() -> None:
-    """No core dump, no ptrace, no /proc/<pid>/mem for processes of the same user."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        raise RingwallError("the core's memory cannot be protected (prctl PR_SET_DUMPABLE)", code="not_hardened")
-
-
-def arguments() -> argparse.ArgumentParser:
-    """What the supervisor passes."""
-    parser = argparse.ArgumentParser(prog="ringwall.runtime.core")
-    parser.add_argument("--state", type=Path, required=True)
-    parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--control", type=int, required=True)
-    return parser
-
-
-async def serve(options: argparse.Namespace, make: type[Core]) -> int:
-    """Run a core until it is told to stop."""
-    children = Children()
-    line = socket.socket(fileno=options.control)
-    children.attach(control.Control(line, children.on_message, children.on_close))
-    state = State.open(options.state)
-    state.lock()
-    core = make(state=state, manifest=read_manifest(options.manifest), children=children)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, core.stopping.set)
-    return await core.run()
-
-
-def main(make: type[Core] = Core) -> int:
-    """Entry point of the core's process."""
-    harden()
-    options = arguments().parse_args()
-    try:
-        return uvloop.run(serve(options, make))
-    except (ManifestError, RingwallError) as fault:
-        print(f"ringwall: {fault}", file=sys.stderr, flush=True)
-        return CANNOT_START
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Core))

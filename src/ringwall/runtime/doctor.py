@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ringwall.call import Json
+from ringwall.capability.catalogue import CHANGED
 from ringwall.confine.probe import Strengths
 from ringwall.identity.probe import Probe as IdentityProbe
+from ringwall.runtime.folders import RUN
 
 Level = Literal["strong", "degraded", "weak", "off"]
 
@@ -38,14 +40,30 @@ def examine(
     return (
         _identity(identity),
         _confinement(confinement),
-        Finding(
-            area="policy",
-            level="strong",
-            detail=f"plan {str(policy['revision'])[:12]}, compiled by OPA {policy['opa']}, in process",
-        ),
+        _policy((status or {}).get("policy") or {"backend": "embedded", "fault": "", **policy}),
         *_running(status),
         *_unconfined(status),
     )
+
+
+def _policy(policy: Mapping[str, Json]) -> Finding:
+    revision = str(policy["revision"])[:12]
+    if policy["fault"]:
+        return Finding(area="policy", level="off", detail=f"every call is refused: {policy['fault']}",
+                       mend=str(policy["remedy"]))
+    if policy.get("stale"):
+        return Finding(area="policy", level="degraded", mend=str(policy["stale_remedy"]),
+                       detail=f"revision {revision} goes on serving; a newer bundle was refused: {policy['stale']}")
+    if policy["backend"] == "embedded":
+        return Finding(area="policy", level="strong",
+                       detail=f"plan {revision}, compiled by OPA {policy['opa']}, in process")
+    where = str(policy["opa"])
+    detail = f"bundle {revision}, decided by OPA {policy['version']} at {where}"
+    if where.startswith("unix:"):
+        return Finding(area="policy", level="strong", detail=detail)
+    return Finding(area="policy", level="degraded",
+                   detail=f"{detail}; while it is down, any process of this machine's network may take its port",
+                   mend="let OPA listen on a Unix socket in a folder of its own")
 
 
 def _identity(probe: IdentityProbe) -> Finding:
@@ -79,7 +97,31 @@ def _confinement(found: Strengths) -> Finding:
 def _running(status: Mapping[str, Json] | None) -> Sequence[Finding]:
     if status is None:
         return (Finding(area="core", level="off", detail="not running: everything is refused", mend="ringwall up"),)
-    return (_guard(status["guard"]), _audit(status["audit"]), *_problems(status))
+    return (
+        _guard(status["guard"]), _audit(status["audit"]), *_svid(status.get("svid")), *_problems(status),
+        *_frozen(status),
+    )
+
+
+def _svid(svid: Mapping[str, Json] | None) -> Sequence[Finding]:
+    """The authority and the bundles of other trust domains."""
+    if svid is None:
+        return ()
+    signing = {key["use"] for key in svid["keys"] if key["phase"] == "active"}
+    level: Level = "strong" if not svid["fault"] else "degraded" if len(signing) == 2 else "off"
+    detail = f"embedded authority of {svid['trust_domain']}, SVIDs of 15 minutes; bundle {svid['sequence']}"
+    if svid["fault"]:
+        detail = f"embedded authority of {svid['trust_domain']} cannot rotate its keys: {svid['fault']}"
+    mend = "the keys there are go on until they expire; make room on the disk" if svid["fault"] else ""
+    federated: Mapping[str, Mapping[str, Json]] = svid["federated"]
+    return (
+        Finding(area="svid", level=level, detail=detail, mend=mend),
+        *(
+            Finding(area="federation", level="degraded" if one["known"] else "off",
+                    detail=f"{domain}: {one['fault']}"[:400], mend="get its bundle document again")
+            for domain, one in federated.items() if one["fault"]
+        ),
+    )
 
 
 def _guard(guard: Mapping[str, Json]) -> Finding:
@@ -116,14 +158,39 @@ def _audit(audit: Mapping[str, Json]) -> Finding:
 
 def _problems(status: Mapping[str, Json]) -> Sequence[Finding]:
     problems: Mapping[str, str] = status["problems"]
+    split = [(name, *text.partition(RUN)[::2]) for name, text in problems.items()]
     return [
         Finding(
             area="tools",
-            level="off",
+            level="degraded" if line else "off",
             detail=f"{name}: {text}"[:400],
-            mend="mend the server, then restart `ringwall up`",
+            mend=line or _mend(name, text),
         )
-        for name, text in problems.items()
+        for name, text, line in split
+    ]
+
+
+def _mend(name: str, text: str) -> str:
+    """The line for a tool server that gives no usable definitions. ``name``: its tenant, a slash, its own."""
+    if CHANGED in text:
+        return f"ringwall pins list {name.partition('/')[0]}"
+    return "mend the server, then restart `ringwall up`"
+
+
+def _frozen(status: Mapping[str, Json]) -> Sequence[Finding]:
+    """What an operator froze is as it should be; a freeze that a restart would forget is not."""
+    return [
+        Finding(
+            area="frozen",
+            level="degraded" if one["durable"] else "weak",
+            detail=f"{one['scope']} {one['name']}".strip()
+            + f" by {one['by']}: {one['reason']}"
+            + ("" if one["durable"] else "; NOT in the log yet, a restart would forget it"),
+            mend="ringwall thaw " + f"{one['scope']} {one['name']}".strip() + " --reason …"
+            if one["durable"]
+            else "make room on the disk of the log; it is tried again by itself",
+        )
+        for one in status["frozen"]
     ]
 
 

@@ -6,10 +6,11 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
-from ringwall.call import Event, Json
+from ringwall.call import Call, Event, Json
 from ringwall.capability.catalogue import Catalogues
 from ringwall.clock import Clock
 from ringwall.confine.spec import Confinement
@@ -19,6 +20,7 @@ from ringwall.interface import Journal
 from ringwall.manifest.types import Manifest, ToolServer
 from ringwall.runtime import views
 from ringwall.runtime.children import Child, Children
+from ringwall.runtime.folders import unwritable
 from ringwall.runtime.pins import LogPins
 from ringwall.runtime.runs import Tasks
 from ringwall.runtime.services import LastWords, Service
@@ -86,6 +88,7 @@ class Helpers:
         )
         for tenant in self._manifest.tenants:
             self._sidecar(tenant)
+            self._check_folders(tenant)
         try:
             async with asyncio.timeout(READY_S):
                 for service in self.services:
@@ -104,6 +107,15 @@ class Helpers:
             raise Unavailable(
                 f"not ready after {READY_S:.0f} s: {names or 'a tool server'}", code="not_ready"
             ) from late
+
+    def _check_folders(self, tenant: str) -> None:
+        """Say now what a server would fail on later: a folder that its own uid cannot write."""
+        for server in self._manifest.tools.values():
+            if server.writable and _used(self._manifest, tenant, server.name):
+                wrong = unwritable(server, self._state.uid(f"{tenant}/server/{server.name}"))
+                if wrong:
+                    self.problems[f"{tenant}/{server.name}: writable"] = wrong
+                    print(f"ringwall: {tenant}/{server.name}: {wrong}", file=sys.stderr, flush=True)
 
     def _service(
         self,
@@ -183,11 +195,21 @@ class Helpers:
 
     def _verify(self, tenant: str, name: str, definitions: Sequence[Json]) -> None:
         """Hold a server's definitions to the pinned ones: a changed tool is refused until it was reviewed."""
-        found = self._catalogues.of(tenant).register(self._manifest.tools[name], definitions)
+        self._catalogues.of(tenant).register(self._manifest.tools[name], definitions)
+        self.repinned(tenant, name)
+
+    def repinned(self, tenant: str, name: str) -> None:
+        """Say again what is wrong with a server's tools: they were listed, or held to other pins."""
+        found = self._catalogues.of(tenant).problems(name)
         if found:
             self.problems[f"{tenant}/{name}"] = "; ".join(found)
         else:
             self.problems.pop(f"{tenant}/{name}", None)
+
+    def afterwards(self, call: Call, free: Callable[[], Awaitable[None]]) -> bool:
+        """See ``SidecarClient.afterwards``."""
+        sidecar = self.sidecars.get(call.tenant)
+        return sidecar is not None and sidecar.afterwards(call.id, free)
 
     def words(self, tenant: str, server: str) -> str:
         """The end of what a tool server wrote to its standard error."""
@@ -237,6 +259,13 @@ class Helpers:
             if not found[0].ended.done():
                 self._children.signal(found[0], signal.SIGKILL)
             found[0].close()
+
+    def kill_server(self, name: str, signum: int) -> list[asyncio.Future[int]]:
+        """Signal every tenant's server of this name; a future for each that lives, done when it has ended."""
+        alive = [child for (_, one), (child, _) in self._servers.items() if one == name and not child.ended.done()]
+        for child in alive:
+            self._children.signal(child, signum)
+        return [child.ended for child in alive]
 
     async def _ended(self, name: str, fault: str) -> None:
         await self._journal.note(Event(type="restart", tenant="system", body={"process": name, "fault": fault}))

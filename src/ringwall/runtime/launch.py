@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import secrets as random
 import shutil
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from ringwall.call import Call, Chunk, Event, Facts, Last, LaunchId, SessionId
+from ringwall.call import Call, Chunk, Event, Facts, Json, Last, LaunchId, SessionId
 from ringwall.confine.spec import Confinement
 from ringwall.doors.listener import DoorServer
-from ringwall.errors import AuditError, RingwallError, Unavailable
+from ringwall.errors import AuditError, Refused, RingwallError, Unavailable
 from ringwall.identity.registry import Launch, Registry
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.interface import Journal
 from ringwall.manifest.types import Agent, Manifest
 from ringwall.runtime import views
 from ringwall.runtime.children import Child, Children, Inherited
+from ringwall.runtime.freeze import Freeze, Freezes
 from ringwall.runtime.runs import Run, Tally, Tasks
 from ringwall.runtime.secrets import FileSecrets
 from ringwall.runtime.sessions import Session, Sessions
 from ringwall.runtime.state import State
+from ringwall.runtime.workload import SOCKET, Workload, entitled
 
 STDIN: Final = 0  # its place among the held descriptors
 MAX_TASK: Final = 16 << 10  # characters; a task is an instruction, not a document
@@ -84,6 +87,7 @@ class Launcher:
         children: Children,
         registry: Registry,
         doors: DoorServer,
+        workload: Callable[[], Workload],
         sessions: Sessions,
         journal: Journal,
         secrets: FileSecrets,
@@ -92,6 +96,8 @@ class Launcher:
         tallies: dict[str, Tally],
         confine: Callable[[Confinement], Confinement],
         end_session: Callable[[str, str, SessionId], Awaitable[None]],
+        standing: Callable[[Mapping[str, Json]], None],
+        freezes: Freezes,
         on_fault: Callable[[BaseException], None],
     ) -> None:
         self._manifest = manifest
@@ -99,6 +105,7 @@ class Launcher:
         self._children = children
         self._registry = registry
         self._doors = doors
+        self._workload = workload
         self._sessions = sessions
         self._journal = journal
         self._secrets = secrets
@@ -107,6 +114,8 @@ class Launcher:
         self._tallies = tallies
         self._confine = confine
         self._end_session = end_session
+        self._standing = standing
+        self._freezes = freezes
         self._tasks = Tasks(on_fault)
         self.runs: dict[str, Run] = {}
 
@@ -129,6 +138,7 @@ class Launcher:
 
     async def _launch(self, order: RunOrder) -> dict[str, object]:
         tenant, agent = find_agent(self._manifest, order.agent)
+        self._check_frozen(tenant, agent)
         launch, session_id = random.token_hex(8), random.token_hex(8)
         workspace = agent.work or self._state.workspace(tenant, agent.name, launch if order.per_session else "")
         uid = self._state.uid(f"{tenant}/agent/{agent.name}")
@@ -143,6 +153,7 @@ class Launcher:
             door=self._state.door_folder(launch),
             uid=uid,
             around=self._around,
+            workload=SOCKET if entitled(self._manifest, self._spiffe(tenant, agent)) else "",
         )
         if agent.work is not None:
             self._around.check_writable(agent.work)
@@ -173,6 +184,7 @@ class Launcher:
         run = await self._admit(takeover, agent, child, ours)
         try:
             record = await self._written(run, order, tenant, agent)
+            self._check_frozen(tenant, agent)  # meanwhile
             await self._children.go(child)
         except RingwallError:
             self._children.signal(child, signal.SIGKILL)  # not written down, so it never starts
@@ -187,6 +199,20 @@ class Launcher:
             "supervisor": os.getppid(),  # while it lives, a core that went away comes back
             "self_test": dict(child.self_test),
         }
+
+    def _check_frozen(self, tenant: str, agent: Agent) -> None:
+        """Raises Refused: what is frozen is not started either."""
+        why = self._freezes.agent(self._spiffe(tenant, agent))
+        if why:
+            raise Refused(f"{tenant}/{agent.name} is frozen ({why})", code="frozen", remedy="ringwall thaw")
+
+    def kill(self, freeze: Freeze) -> list[asyncio.Future[int]]:
+        """Kill every run that a freeze covers; a future for each, done when it has ended."""
+        found = [run for run in self.runs.values() if freeze.covers_agent(run.session.tenant, run.session.agent)]
+        alive = [run.child for run in found if not run.child.ended.done()]
+        for child in alive:
+            self._children.signal(child, signal.SIGKILL)
+        return [child.ended for child in alive]
 
     async def _written(self, run: Run, order: RunOrder, tenant: str, agent: Agent) -> str:
         """The launch record, with what the process tried in vain before its program starts."""
@@ -236,6 +262,7 @@ class Launcher:
             except Unavailable:  # it ended at this very moment; were it alive, nothing would attest it
                 self._children.signal(child, signal.SIGKILL)
         await self._doors.add(launch, self._state.door_folder(launch) / "door.sock")
+        await self._workload().add(launch, self._spiffe(takeover.tenant, agent), self._state.door_folder(launch))
         tally = self._tallies.setdefault(launch, Tally())
         run = Run(
             session=opened,
@@ -250,6 +277,7 @@ class Launcher:
             release_input=lambda: self._children.release(child, STDIN),
         )
         self.runs[launch] = run
+        self._tell_unconfined()
         self._tasks.start(self._watch(run))
         return run
 
@@ -259,10 +287,38 @@ class Launcher:
         tenant = self._manifest.tenants.get(takeover.tenant)
         agent = tenant.agents.get(takeover.agent) if tenant is not None else None
         stdin, stdout, stderr = inherited.held
-        if agent is None:  # no longer in the manifest: it may not go on
-            self._children.signal(inherited.child, signal.SIGKILL)
-            return
-        await self._admit(takeover, agent, inherited.child, (stdin, stdout, stderr))
+        if agent is None:
+            await self._turn_away(inherited, takeover, "not_in_manifest")
+        elif self._freezes.killed(takeover.tenant, takeover.agent):
+            await self._turn_away(inherited, takeover, "frozen")
+        else:
+            await self._admit(takeover, agent, inherited.child, (stdin, stdout, stderr))
+
+    async def _turn_away(self, inherited: Inherited, takeover: Takeover, why: str) -> None:
+        """An agent that may not go on: written down, killed, forgotten."""
+        known = takeover.tenant in self._manifest.tenants
+        event = Event(
+            type="not_taken_over",
+            tenant=takeover.tenant if known else "system",
+            session=SessionId(takeover.session),
+            body={
+                "tenant": takeover.tenant,
+                "agent": takeover.agent,
+                "launch": takeover.launch,
+                "pid": inherited.child.pid,
+                "why": why,
+            },
+        )
+        await self._note(event, f"{takeover.tenant}/{takeover.agent}, which may not go on,")
+        for number in inherited.held:
+            os.close(number)
+        self._children.signal(inherited.child, signal.SIGKILL)
+        self._tasks.start(self._see_off(inherited.child, takeover.launch))
+
+    async def _see_off(self, child: Child, launch: str) -> None:
+        await child.ended
+        self._children.forget(child)
+        shutil.rmtree(self._state.door_folder(launch), ignore_errors=True)
 
     async def _watch(self, run: Run) -> None:
         """Once it has ended: close its door, forget it, write it down."""
@@ -270,6 +326,7 @@ class Launcher:
         launch = run.session.launch
         self._registry.withdraw(launch)
         await self._doors.remove(launch)
+        await self._workload().remove(launch)
         self._sessions.close(run.session.id)
         await self._end_session(run.session.tenant, run.session.agent, run.session.id)
         await run.ended()
@@ -279,6 +336,12 @@ class Launcher:
         await run.collected()
         self.runs.pop(launch, None)
         self._tallies.pop(launch, None)
+        self._tell_unconfined()
+
+    def _tell_unconfined(self) -> None:
+        """While an agent runs unconfined, every record of every tenant shows it: it can touch what they rest on."""
+        loose = sum(not run.confined for run in self.runs.values())
+        self._standing({"unconfined_agents": loose} if loose else {})
 
     async def _write_exit(self, run: Run, status: int) -> None:
         tenant = self._manifest.tenants[run.session.tenant]
@@ -289,11 +352,14 @@ class Launcher:
             session=run.session.id,
             body={"launch": run.session.launch, "status": status, **run.tally.summary()},
         )
+        await self._note(event, event.subject)
+
+    async def _note(self, event: Event, whose: str) -> None:
+        """Write an end down. It is one: nothing is allowed by going on, and a full log is not the others' fault."""
         try:
             await self._journal.note(event)
         except AuditError as fault:
-            # It has ended: nothing is allowed by going on, and one tenant's full log is not the others' fault.
-            print(f"ringwall: the end of {event.subject} is not recorded: {fault}", file=sys.stderr, flush=True)
+            print(f"ringwall: the end of {whose} is not recorded: {fault}", file=sys.stderr, flush=True)
 
     def _spiffe(self, tenant: str, agent: Agent) -> SpiffeId:
         return SpiffeId.make(

@@ -21,6 +21,7 @@ PIECE: Final = 64 << 10  # bytes read from a pipe at once
 WAITING: Final = 256  # pieces kept for a slow or absent watcher; then the agent's own writes block
 ABSENT_S: Final = 15.0  # an agent whose operator's terminal has gone this long is killed
 STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+MAX_NAMED: Final = 20  # records that a summary names, of each kind
 STOP_S: Final = 5.0  # an agent still alive this long after a stop signal is killed
 
 
@@ -31,6 +32,7 @@ class Tally:
     calls: int = 0
     ends: dict[str, int] = field(default_factory=dict[str, int])
     refused: list[str] = field(default_factory=list[str])  # record names, the first few
+    held: list[str] = field(default_factory=list[str])  # the same of calls that waited for a human
     last: str = ""  # the last call's record
 
     def count(self, end: str, record: str = "") -> None:
@@ -38,11 +40,18 @@ class Tally:
         self.calls += 1
         self.last = record
         self.ends[end] = self.ends.get(end, 0) + 1
-        if end == "refused" and len(self.refused) < 20:
-            self.refused.append(record)
+        named = {"refused": self.refused, "held": self.held}.get(end)
+        if named is not None and len(named) < MAX_NAMED:
+            named.append(record)
 
     def summary(self) -> Json:
-        return {"calls": self.calls, "ends": self.ends, "refused": self.refused, "last": self.last}
+        return {
+            "calls": self.calls,
+            "ends": self.ends,
+            "refused": self.refused,
+            "held": self.held,
+            "last": self.last,
+        }
 
 
 class Run:

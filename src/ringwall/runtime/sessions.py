@@ -37,6 +37,10 @@ class Sessions:
         """End it; later calls in it are refused."""
         self._open.pop(session, None)
 
+    def all(self) -> tuple[Session, ...]:
+        """Those that are open now."""
+        return tuple(self._open.values())
+
     def get(self, session: SessionId | None) -> Session | None:
         """The open session of this id, or None."""
         return self._open.get(session) if session is not None else None

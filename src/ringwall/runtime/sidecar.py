@@ -47,6 +47,17 @@ UPSTREAM_MODULE: Final = "ringwall.models.upstream"
 ATTACH_BYTES: Final = 4096  # an Attach has two short names and a number
 
 
+class _Asked:
+    """A call under way. ``left``: nobody waits for its answer, only for its end."""
+
+    __slots__ = ("left", "server", "task")
+
+    def __init__(self, server: str) -> None:
+        self.server = server
+        self.left = False
+        self.task: asyncio.Task[None] | None = None
+
+
 class Sidecar:
     """Carries out what the core asks. One per process."""
 
@@ -57,7 +68,7 @@ class Sidecar:
         self._host: ToolHost | None = None
         self._upstreams: dict[str, Upstream] = {}
         self._http: asyncio.Task[None] | None = None
-        self._calls: dict[int, tuple[asyncio.Task[None], str]] = {}
+        self._calls: dict[int, _Asked] = {}
         self._early: list[tuple[Attach, list[int]]] = []
         self._over = asyncio.Event()
         self._fault = ""
@@ -80,7 +91,7 @@ class Sidecar:
         return 0
 
     async def _close(self) -> None:
-        tasks = [task for task, _ in self._calls.values()]
+        tasks = [asked.task for asked in self._calls.values() if asked.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -121,25 +132,40 @@ class Sidecar:
 
     def _ask(self, message: CallTool | CallModel | ListTools | Cancel, host: ToolHost) -> None:
         if isinstance(message, Cancel):
-            task, server = self._calls.get(message.id, (None, ""))
-            if task is not None:
-                task.cancel()
-                if message.why == "timeout" and server:
-                    host.suspect(server)
+            self._cancel(message, host)
             return
         if message.id in self._calls:
             raise BadInput(f"the core used call number {message.id} twice", code="bad_frame")
-        server = "" if isinstance(message, CallModel) else message.server
-        task = asyncio.create_task(self._serve(message, host))
-        self._calls[message.id] = (task, server)
-        task.add_done_callback(lambda _: self._calls.pop(message.id, None))
+        asked = _Asked("" if isinstance(message, CallModel) else message.server)
+        self._calls[message.id] = asked
+        asked.task = asyncio.create_task(self._serve(message, host, asked))
+        asked.task.add_done_callback(lambda done: self._served(message.id, done))
 
-    async def _serve(self, message: CallTool | CallModel | ListTools, host: ToolHost) -> None:
+    def _cancel(self, message: Cancel, host: ToolHost) -> None:
+        """Nobody waits for a call any more: tell its server to stop."""
+        asked = self._calls.get(message.id)
+        if asked is None or asked.task is None:
+            return
+        if message.why == "timeout":
+            asked.left = False  # nor for its end
+            if asked.server:
+                host.suspect(asked.server)
+        else:
+            asked.left = True
+        asked.task.cancel()
+
+    def _served(self, number: int, task: asyncio.Task[None]) -> None:
+        """Every call gets its end."""
+        self._calls.pop(number, None)
+        if task.cancelled():
+            self._tell(Ended(id=number, end="unknown", code="abandoned"))
+
+    async def _serve(self, message: CallTool | CallModel | ListTools, host: ToolHost, asked: _Asked) -> None:
         """One call, from its frame to its end. Whatever happens, an end is told."""
         try:
             match message:
                 case CallTool():
-                    end = await self._tool(message, host)
+                    end = await self._tool(message, host, asked)
                 case CallModel():
                     end = await self._model(message)
                 case ListTools():
@@ -154,16 +180,17 @@ class Sidecar:
             end = Ended(id=message.id, end="unknown", code="sidecar_fault")
         self._tell(end)
 
-    async def _tool(self, message: CallTool, host: ToolHost) -> Ended:
+    async def _tool(self, message: CallTool, host: ToolHost, asked: _Asked) -> Ended:
         try:
-            value = await host.call(message.server, message.op, msgspec.json.decode(message.args))
+            args = msgspec.json.decode(message.args)
+            value = await host.call(message.server, message.op, args, lambda: asked.left)
             raw = protocol.encode_value(value)
         except ToolFailed as fault:
             self._tell(Piece(id=message.id, value=protocol.encode_value({"error": fault.text})))
             return Ended(id=message.id, end="failed", code="tool_error")
         except BadInput as fault:
             # The tool has run if it is its answer that is wrong.
-            end = "unknown" if fault.code in {"bad_answer", "result_too_large"} else "failed"
+            end = "unknown" if fault.code in {"bad_answer", "result_too_large", "too_many_values"} else "failed"
             return Ended(id=message.id, end=end, code=_code(fault.code))
         self._tell(Piece(id=message.id, value=raw))
         return Ended(id=message.id, end="done")

@@ -26,6 +26,12 @@ def default_state() -> Path:
     return Path("/var/lib/ringwall") if os.geteuid() == 0 else Path.home() / ".local/state/ringwall"
 
 
+def client_socket(state: Path) -> Path:
+    """The operator socket to ask: ``RINGWALL_SOCKET``, else that of the state folder."""
+    named = os.environ.get("RINGWALL_SOCKET")
+    return Path(named) if named else State(state.absolute()).operator_socket
+
+
 class State:
     """Where everything of one installation lies. Build it with :meth:`open`."""
 

@@ -31,6 +31,12 @@ class CountingJournal:
             self._count(call.subject.launch, "refused", seq)
         return seq
 
+    async def held(self, call: Call, verdicts: Verdicts) -> Seq:
+        seq = await self._journal.held(call, verdicts)
+        if isinstance(call.subject, Process):
+            self._count(call.subject.launch, "held", seq)
+        return seq
+
     async def note(self, event: Event) -> Seq:
         seq = await self._journal.note(event)
         if event.type == "refused_before_call":

@@ -8,23 +8,24 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import ringwall
-from ringwall.confine.spec import Bind, Confinement, Probe, ResourceLimits
+from ringwall.confine.spec import Bind, Confinement, Probe, Profile, ResourceLimits
 from ringwall.confine.system import network_binds, python_binds, system_binds
 from ringwall.errors import RingwallError
 from ringwall.manifest.types import Agent, ToolServer
 
 DOOR: Final = "/run/ringwall"
 GIB: Final = 1 << 30
-MIB: Final = 1 << 20
 
 # Host processes, devices and daemons' sockets: a read-only view is no obstacle to connecting to a socket.
 _KERNEL: Final = tuple(Path(name) for name in ("/proc", "/sys", "/dev", "/run"))
 _SHARED: Final = frozenset({Path("/tmp"), Path("/var/tmp"), Path("/var"), Path("/home")})  # noqa: S108 (refused)
 _PARTS: Final = ("bin", "sbin", "lib", "lib64", "libexec")  # of an installation; what lies beside may be private
 _SYSTEM: Final = tuple(Path(name) for name in ("/usr", "/bin", "/sbin", "/lib", "/lib64"))  # always shown
+_NO_HOME: Final[Mapping[str, str]] = MappingProxyType({"HOME": "/"})
 _MAX_LINKS: Final = 4  # from a virtual environment to the interpreter behind it
 _MAX_CONFIG: Final = 64 << 10  # bytes of a pyvenv.cfg
 
@@ -209,6 +210,37 @@ def _distinct(binds: Sequence[Bind]) -> tuple[Bind, ...]:
     )
 
 
+def _confinement(
+    *,
+    name: str,
+    argv: Sequence[str],
+    binds: Sequence[Bind],
+    uid: int | None,
+    profile: Profile,
+    limits: ResourceLimits,
+    self_test: tuple[Probe, ...],
+    tmp_mib: int,
+    cwd: str = "/",
+    env: Mapping[str, str] = _NO_HOME,
+) -> Confinement:
+    """What all views have in common: the system's programs to read, and no network but for a sidecar."""
+    network = network_binds() if profile == "sidecar" else ()
+    return Confinement(
+        name=name,
+        argv=tuple(argv),
+        env=_environment(**env),
+        cwd=cwd,
+        binds=_distinct([*system_binds(), *network, *binds]),
+        tmp_mib=tmp_mib,
+        network="host" if profile == "sidecar" else "none",
+        uid=uid,
+        profile=profile,
+        one_process=False,
+        limits=limits,
+        self_test=self_test,
+    )
+
+
 def agent_view(
     *,
     agent: Agent,
@@ -219,35 +251,35 @@ def agent_view(
     door: Path,
     uid: int | None,
     around: Surroundings,
+    workload: str = "",
 ) -> Confinement:
-    """An agent: its program and current folder to read, /workspace and /tmp to write, its door, nothing else."""
+    """An agent: its program and current folder to read, /workspace and /tmp to write, its door, nothing else.
+
+    ``workload``: the name of its Workload API's socket, beside the door; empty: it has none.
+    """
     _refuse_own_program(agent, program)
     shown = [around.check(folder) for folder in (cwd, *agent.read_only, *program_prefixes(program))]
     folders = [_real(folder, folder) for folder in dict.fromkeys((*shown, cwd))]
-    binds = _distinct(
-        [
-            *system_binds(),
+    return _confinement(
+        name="agent",
+        argv=(str(program), *command[1:]),
+        env={
+            "HOME": "/workspace",
+            "RINGWALL_DOOR": f"{DOOR}/door.sock",
+            **({"SPIFFE_ENDPOINT_SOCKET": f"unix://{DOOR}/{workload}"} if workload else {}),
+            "PATH": f"{program.parent}:/usr/local/bin:/usr/bin:/bin",
+        },
+        cwd=str(cwd),
+        binds=[
             *python_binds(program_prefixes(program)),
             _package(),
             *folders,
             _real(door, DOOR),
             _real(workspace, "/workspace", writable=True),
-        ]
-    )
-    bin_folder = str(program.parent)
-    return Confinement(
-        name="agent",
-        argv=(str(program), *command[1:]),
-        env=_environment(
-            HOME="/workspace", RINGWALL_DOOR=f"{DOOR}/door.sock", PATH=f"{bin_folder}:/usr/local/bin:/usr/bin:/bin"
-        ),
-        cwd=str(cwd),
-        binds=binds,
+        ],
         tmp_mib=256,
-        network="none",
         uid=uid,
         profile="agent",
-        one_process=False,
         limits=AGENT_LIMITS,
         self_test=around.probes(),
     )
@@ -267,26 +299,20 @@ def server_view(*, server: ToolServer, uid: int | None, around: Surroundings) ->
         for part in installation:
             around.check(part)
         prefixes = python_binds(installation)
-    binds = _distinct(
-        [
-            *system_binds(),
+    path = [str(folder) for folder in readable] if server.python else []
+    return _confinement(
+        name=f"server-{server.name}",
+        argv=command,
+        env={"HOME": "/tmp", **({"PYTHONPATH": ":".join(path)} if path else {})},  # noqa: S108
+        cwd=str(writable[0]) if writable else "/",
+        binds=[
             *prefixes,
             *(_real(folder, folder) for folder in readable),
             *(_real(folder, folder, writable=True) for folder in writable),
-        ]
-    )
-    path = [str(folder) for folder in readable] if server.python else []
-    return Confinement(
-        name=f"server-{server.name}",
-        argv=command,
-        env=_environment(HOME="/tmp", **({"PYTHONPATH": ":".join(path)} if path else {})),  # noqa: S108
-        cwd=str(writable[0]) if writable else "/",
-        binds=binds,
+        ],
         tmp_mib=64,
-        network="none",
         uid=uid,
         profile="server",
-        one_process=False,
         limits=SERVER_LIMITS,
         self_test=around.probes(),
     )
@@ -294,17 +320,13 @@ def server_view(*, server: ToolServer, uid: int | None, around: Surroundings) ->
 
 def guard_view(*, uid: int | None, around: Surroundings) -> Confinement:
     """The guard: Ringwall's own code to read, one descriptor to talk over."""
-    return Confinement(
+    return _confinement(
         name="guard",
         argv=(sys.executable, "-m", "ringwall.guard.service", "--second-filter"),
-        env=_environment(HOME="/"),
-        cwd="/",
-        binds=_distinct([*system_binds(), *own_python()]),
+        binds=own_python(),
         tmp_mib=1,
-        network="none",
         uid=uid,
         profile="guard",
-        one_process=False,
         limits=GUARD_LIMITS,
         self_test=around.probes(),
     )
@@ -313,17 +335,13 @@ def guard_view(*, uid: int | None, around: Surroundings) -> Confinement:
 def sidecar_view(*, tenant: str, uid: int | None, around: Surroundings) -> Confinement:
     """A tenant's sidecar: the host's network to call out, no file of anybody's."""
     probes = tuple(probe for probe in around.probes() if probe.kind != "connect_tcp")
-    return Confinement(
+    return _confinement(
         name=f"sidecar-{tenant}",
         argv=(sys.executable, "-m", "ringwall.runtime.sidecar"),
-        env=_environment(HOME="/"),
-        cwd="/",
-        binds=_distinct([*system_binds(), *network_binds(), *own_python()]),
+        binds=own_python(),
         tmp_mib=16,
-        network="host",
         uid=uid,
         profile="sidecar",
-        one_process=False,
         limits=SERVER_LIMITS,
         self_test=probes,
     )
