@@ -11,7 +11,7 @@ from tests.fakes import FakeClock, World, call, run, until
 
 from ringwall.call import Call, Chunk, Denied, Facts, Last, Outcome
 from ringwall.interface import Stopped
-from ringwall.running import Halted, Running
+from ringwall.running import Flights, Halted, Running
 
 WHY = Denied(code="frozen", reason="this agent is frozen")
 
@@ -206,5 +206,67 @@ def test_an_effect_that_fails_while_it_is_ended_releases_nothing_either() -> Non
         await world.wall.cancel(everything, WHY)
         assert await task == ["frozen"]
         assert task.cancelling() == 0
+
+    run(main())
+
+
+class Lingering:
+    """An effect that is not over when it is told to end, but when the gate opens."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.over = False
+
+    async def run(self, call: Call, facts: Facts) -> AsyncGenerator[Chunk | Last, None]:
+        try:
+            yield Chunk(value=1)
+        finally:
+            await self.gate.wait()
+            self.over = True
+
+
+async def with_a_piece(effect: Lingering) -> tuple[Flights, Running, AsyncGenerator[Chunk, None]]:
+    """A call whose reader is busy with the first piece."""
+    flights = Flights(FakeClock())
+    flight = flights.open(call())
+    running = flight.carries(Running(
+        call=flight.call, facts={}, record="acme/1", effect=effect, passages=[], clock=FakeClock()))
+    pieces = running.chunks()
+    await anext(pieces)
+    return flights, running, pieces
+
+
+def test_an_effect_that_its_door_is_ending_already_is_waited_for_and_late_if_it_lasts() -> None:
+    async def main() -> None:
+        effect = Lingering()
+        flights, running, pieces = await with_a_piece(effect)
+        left = asyncio.create_task(running.close())
+        await asyncio.sleep(0)
+        assert await flights.halt(everything, WHY, 0.01) == halted(1, 1, 1)
+        effect.gate.set()
+        await left
+        assert (effect.over, running.over_at) == (True, FakeClock().monotonic())
+        await pieces.aclose()
+
+    run(main())
+
+
+def test_a_call_is_not_settled_while_a_freeze_still_ends_its_effect() -> None:
+    async def main() -> None:
+        effect = Lingering()
+        flights, running, pieces = await with_a_piece(effect)
+        halting = asyncio.create_task(flights.halt(everything, WHY, 10))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        with pytest.raises(Stopped):
+            await anext(pieces)
+        assert running.over_at is None
+        left = asyncio.create_task(running.close())
+        await asyncio.sleep(0)
+        assert not left.done()
+        effect.gate.set()
+        await left
+        assert effect.over
+        assert await halting == halted(1, 1, 0)
 
     run(main())

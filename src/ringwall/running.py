@@ -43,6 +43,7 @@ class Running:
         self._halted: Denied | None = None
         self._inside: asyncio.Task[object] | None = None  # who waits for the effect or a ring, while it waits there
         self._told: asyncio.Task[object] | None = None  # was cancelled by ``halt``, and has not heard of it yet
+        self._ending = False  # somebody else than the reader of ``chunks`` ends the effect
         self.over_at: float | None = None  # since when the effect, which had begun, can do nothing more
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -75,7 +76,7 @@ class Running:
                             self._inside = task
                             self._check()
             finally:
-                self._ended()
+                self._left()
             for chunk in await self._finish():
                 counted, self._inside = self._count(chunk), None
                 yield counted
@@ -124,9 +125,8 @@ class Running:
         """Wait until the effect, if it has begun, can do nothing more."""
         if self._stream is None or self.over_at is not None:
             return
-        if self._inside is None:  # its reader is busy with a piece: the effect waits, and is ended here
-            await self._stream.aclose()
-            self._ended()
+        if self._inside is None and not self._ending:  # its reader is busy with a piece: the effect waits
+            await self._end_effect(self._stream)
             return
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
@@ -153,6 +153,11 @@ class Running:
         if self._halted is not None:
             raise Stopped(self._halted)
 
+    def _left(self) -> None:
+        """The reader of ``chunks`` is done with the effect, which is over unless somebody else still ends it."""
+        if not self._ending:
+            self._ended()
+
     def _ended(self) -> None:
         if self.over_at is None:
             self.over_at = self._clock.monotonic()
@@ -163,12 +168,20 @@ class Running:
     async def close(self) -> None:
         """End the effect if a door left before it was over. Called before the outcome is written."""
         self._closed = True
-        if self._stream is None:
-            return
+        if self._ending:
+            await self.ended()
+        elif self._stream is not None:
+            await self._end_effect(self._stream)
+
+    async def _end_effect(self, stream: AsyncGenerator[Chunk | Last, None]) -> None:
+        """End it from outside; whoever comes second waits, because a generator that is being closed says no."""
+        self._ending = True
         try:
-            await self._stream.aclose()
+            await stream.aclose()
         except Exception:
             log.exception("the effect of %s failed while it was being ended", self.record)
+        finally:
+            self._ended()
 
     def _count(self, chunk: Chunk) -> Chunk:
         self._check()

@@ -56,6 +56,11 @@ def test_only_what_is_within_all_bounds_need_not_ask(asked: Call, what: str) -> 
     assert outcome(asked) == what
 
 
+def test_what_the_grant_asks_of_the_whole_call_is_spared_and_what_a_site_asks_is_not() -> None:
+    assert outcome(pay(), NeedsApproval(code="approval_required", question="always")) == "runs"
+    assert outcome(pay(), NeedsApproval(code="site_asks", question="at night?")) == "held"
+
+
 def test_a_number_without_a_bound_asks() -> None:
     assert outcome(pay(), max={}) == "held"
 
@@ -69,7 +74,7 @@ def test_every_resource_of_a_call_must_be_endorsed() -> None:
 
 def test_a_question_about_anything_but_the_endorsed_resources_is_asked() -> None:
     assert outcome(pay(subject="secrets"), dataclasses.replace(ASK, arguments=("to", "subject"))) == "held"
-    assert outcome(pay(), dataclasses.replace(ASK, arguments=())) == "runs"  # approval = "always"
+    assert outcome(pay(), dataclasses.replace(ASK, arguments=())) == "held"
 
 
 def test_what_a_ring_denies_is_never_endorsed() -> None:

@@ -69,3 +69,11 @@ def test_it_waits_until_there_is_one(tmp_path: Path) -> None:
 def test_it_gives_up_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(up, "WAIT_S", 0.0)
     assert CliRunner().invoke(up.status, ["--wait", "--state", str(tmp_path)]).exit_code == 3
+
+
+def test_what_a_tool_server_says_is_one_line_without_control_sequences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FOUND, "problems", {"acme/mail": "down\x1b]0;x\x07\nguard   up\u202e"})
+    shown = CliRunner().invoke(up.status, ["--wait", "--state", str(tmp_path)]).stdout
+    assert "acme/mail: down\\u001b]0;x\\u0007 guard   up\\u202e\n" in shown

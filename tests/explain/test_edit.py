@@ -49,6 +49,16 @@ def test_comments_order_and_all_other_lines_stay(edit: Edit) -> None:
     assert sum("#" in line for line in after) == sum("#" in line for line in MANIFEST.splitlines())
 
 
+@pytest.mark.parametrize("text", ["a\x9b2J", "a\u202eb", "a\u2028b", "a\x85b", "a\x1b[2J"])
+def test_a_text_that_does_not_print_is_in_no_diff(text: str) -> None:
+    args = ("tools", "docs", "ops", "read", "args")
+    for edit in (Edit(path=(*args, text), value="payload"),
+                 Edit(path=(*TOOLS, "docs/read"), value=[text], append=True),
+                 Edit(path=("tenants", "acme", "agents", "max"), value={"role": text})):
+        with pytest.raises(ManifestError, match="do not print"):
+            Text(MANIFEST).edited([edit])
+
+
 def test_the_diff_is_what_patch_takes(tmp_path: Path) -> None:
     edit = CHANGES["an item of a list on several lines"][0]
     wanted = Text(MANIFEST).edited([edit])
@@ -80,14 +90,16 @@ def test_an_edit_that_fits_nothing_is_refused(edit: Edit) -> None:
         Text(MANIFEST).edited([edit])
 
 
-NAMES = st.text(min_size=1, max_size=12)
+SHOWN = st.characters().filter(str.isprintable)
+NAMES = st.text(SHOWN, min_size=1, max_size=12)
 
 
-VALUES = st.one_of(st.text(max_size=20), st.integers(-9, 9), st.lists(st.text(max_size=8), max_size=3))
+TEXTS = st.text(SHOWN, max_size=20)
+VALUES = st.one_of(TEXTS, st.integers(-9, 9), st.lists(TEXTS, max_size=3))
 
 
 @given(name=NAMES, value=VALUES)
-def test_any_name_and_value_reads_back_as_it_was_meant(name: str, value: object) -> None:
+def test_any_printable_name_and_value_reads_back_as_it_was_meant(name: str, value: object) -> None:
     edited = Text(MANIFEST).edited([Edit(path=(*TOOLS, f"new{name}"), value=value)])
     assert tomllib.loads(edited)["tenants"]["acme"]["roles"]["analyst"]["tools"][f"new{name}"] == value
 

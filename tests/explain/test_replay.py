@@ -98,7 +98,7 @@ def test_bodies_whose_key_was_destroyed_are_counted_and_not_guessed(desk: Desk) 
 
 def test_a_body_that_the_log_budget_left_out_is_not_taken_for_a_destroyed_key(desk: Desk) -> None:
     with_body(desk, 0)
-    name = with_body(desk, 5_000)
+    name = with_body(desk, 30_000)
     seen = desk.all()[-1]
     assert isinstance(seen, Unreadable)
     assert (seen.tenant + f"/{seen.record.number}", "left out" in seen.why) == (name, True)

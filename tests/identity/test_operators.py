@@ -103,3 +103,11 @@ def test_connections_are_bounded_and_unnamed_peers_are_nobody() -> None:
         second = peers.open(sock)
         assert isinstance(second, Denied)
         assert second.code == "too_many_connections"
+
+
+def test_nobodys_connections_keep_another_operator_out(tmp_path: Path) -> None:
+    peers = OperatorPeers(STRONG, named={os.geteuid(): "alice"}, max_connections=1)
+    with started(tmp_path) as agent, socket.socket(socket.AF_INET) as nobody:
+        assert isinstance(peers.open(nobody), OperatorConnection)
+        assert isinstance(peers.open(nobody), Denied)
+        assert isinstance(answer(peers, agent), Operator)

@@ -51,6 +51,23 @@ def test_tenants_that_wait_take_turns() -> None:
     asyncio.run(run())
 
 
+def test_a_caller_who_gives_up_as_his_turn_comes_harms_nobody() -> None:
+    """Cancelling a task cancels what it waits for at once; the task itself hears of it only later."""
+    async def run() -> None:
+        turns = Turns(inside=1, each=1, waiting=50, seconds=60.0)
+        assert await turns.take("calm", CallId("c0"))
+        gone, next_ = [asyncio.create_task(turns.take("flood", call)) for call in names("f", 2)]
+        await asyncio.sleep(0)
+        gone.cancel()
+        turns.done(CallId("c0"))  # before the one who is gone has left the line
+        assert await asyncio.wait_for(next_, 10.0)
+        turns.done(CallId("f1"))
+        assert await turns.take("calm", CallId("c1"))
+        await asyncio.gather(gone, return_exceptions=True)
+
+    asyncio.run(run())
+
+
 def test_too_many_that_wait_are_refused_at_once_and_one_that_waits_too_long_later() -> None:
     async def run() -> None:
         turns = Turns(inside=1, each=1, waiting=1, seconds=0.0)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from redis import exceptions
 from tests.limits.private_redis import PrivateRedis, needs_redis
 
 from ringwall.clock import SystemClock
@@ -347,3 +348,20 @@ def test_a_rate_that_the_store_cannot_count_exactly_is_refused() -> None:
 
     with PrivateRedis() as server:
         on(server, work)
+
+
+def test_what_the_store_says_cannot_steer_a_terminal() -> None:
+    async def run() -> None:
+        line = Redis("unix:/nowhere", Moving())
+
+        async def lies(**_: object) -> object:
+            raise exceptions.ResponseError("\x1b[2J\x1b]0;all is well\x07")
+
+        line._scripts["text"] = lies  # pyright: ignore[reportArgumentType, reportPrivateUsage]
+        with pytest.raises(Unavailable) as caught:
+            await line.script("text", [], [])
+        assert caught.value.code == "limits_store_refused"
+        assert str(caught.value).isprintable()
+        await line.close()
+
+    asyncio.run(run())

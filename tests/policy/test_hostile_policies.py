@@ -88,6 +88,43 @@ def test_a_hostile_policy_ends_with_an_error_and_soon(name: str, tmp_path: Path)
     assert after.ru_maxrss - before.ru_maxrss < GROWN_MIB * 1024
 
 
+LONG = 1 << 20  # what one call may carry
+HOSTILE_INPUTS: dict[str, tuple[str, Any]] = {
+    "digits found": ('p := count(regex.find_n("[0-9]+", input.x, -1))', "1 " * (LONG // 2)),
+    "digits with groups":
+        ('p := count(regex.find_all_string_submatch_n("([0-9])", input.x, -1))', "1 " * (LONG // 2)),
+    "digits hidden": ('p := regex.replace(input.x, "[0-9]+", "#")', "1 " * (LONG // 2)),
+    "letters hidden in a text that is not ASCII":
+        ('p := regex.replace(input.x, "a", "#")', "a\u00e9" * (LONG // 3)),
+    "a list parted": ('p := count(regex.split(",", input.x))', "1," * (LONG // 2)),
+    "matches that look ahead in vain": ('p := count(regex.find_n("a.*z|a", input.x, -1))', "a" * LONG),
+    "marks replaced": ('p := strings.replace_n({"<": "&lt;", ">": "&gt;"}, input.x)', "a" * LONG),
+    "a list in a list": ("p := object.subset(input.x, array.concat(array.slice(input.x, 0, 20000), [2]))",
+                         [1] * 40_000),
+    "networks in networks": ("p := net.cidr_contains_matches(input.x, input.x)",
+                             [f"10.{n % 256}.{n // 256}.0/24" for n in range(2000)]),
+}
+
+
+@needs_opa
+@pytest.mark.parametrize("name", HOSTILE_INPUTS)
+def test_a_hostile_input_to_an_honest_policy_ends_with_an_error_and_soon(name: str, tmp_path: Path) -> None:
+    rego, given = HOSTILE_INPUTS[name]
+    plan = compiled(rego, tmp_path)
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    with pytest.raises(PolicyError) as caught:
+        plan.evaluate("t/p", {"x": given}, {})
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert caught.value.code == "policy_limit", caught.value
+    assert after.ru_utime - before.ru_utime < CPU_S
+
+
+@needs_opa
+def test_a_pattern_as_long_as_a_call_is_no_pattern(tmp_path: Path) -> None:
+    plan = compiled("p := regex.is_valid(input.x)", tmp_path)
+    assert plan.evaluate("t/p", {"x": "a=b&" * (LONG // 4)}, {})[0]["result"] is False
+
+
 @needs_opa
 def test_recursion_is_refused_by_the_compiler_and_at_load() -> None:
     def function(name: str, called: str) -> Any:
@@ -106,6 +143,7 @@ def test_recursion_is_refused_by_the_compiler_and_at_load() -> None:
     ('p := count({x | some i in numbers.range(1, 20000); x := sprintf("%d", [i])})', 20000),
     ('p := count([1 | some i in numbers.range(1, 5000); regex.match("^[a-z]+-[0-9]+$", sprintf("item-%d", [i]))])',
      5000),
+    ('p := count(regex.find_n("[0-9]+", concat(" ", [s | some i in numbers.range(1, 5000); s := "1"]), -1))', 5000),
 ])
 def test_what_an_honest_policy_does_stays_within_the_limits(rego: str, wanted: int, tmp_path: Path) -> None:
     assert compiled(rego, tmp_path).evaluate("t/p", {}, {}, max_steps=MAX_STEPS)[0]["result"] == wanted

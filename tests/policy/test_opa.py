@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes import until
 from tests.policy.fake_opa import GOOD, FakeOpa, http, with_fake
 from tests.policy.support import CALL, LIST, data, document
 
 from ringwall.errors import PolicyError
+from ringwall.limits.fair import EACH
 from ringwall.policy.opa.address import Address
 from ringwall.policy.opa.backend import MAX_INPUT, OpaRest
 from ringwall.policy.opa.breaker import FAILURES, FIRST_PAUSE
+from ringwall.policy.opa.pool import MOST
 
 
 class HandClock:
@@ -386,7 +389,7 @@ def test_many_questions_share_few_connections(tmp_path: Path) -> None:
         await agreed(asked)
         found = await asyncio.gather(*(asked.decide(CALL, document()) for _ in range(200)))
         assert found == [GOOD] * 200
-        assert fake.connections <= 16
+        assert fake.connections <= MOST
         await asked.close()
     with_fake(tmp_path, fake, act)
 
@@ -447,3 +450,21 @@ def test_any_other_address_is_refused_with_a_remedy(text: str) -> None:
     assert caught.value.code == "bad_opa_address" and caught.value.remedy
 
 
+
+
+def test_one_tenants_slow_questions_leave_connections_to_others(tmp_path: Path) -> None:
+    fake = FakeOpa()
+
+    async def act(address: Address) -> None:
+        asked = policy(address)
+        await agreed(asked)
+        fake.silent = True
+        slow = [asyncio.create_task(asked.decide(CALL, document())) for _ in range(EACH)]
+        await until(lambda: fake.decisions == EACH)
+        fake.silent = False
+        assert await asked.decide(CALL, document()) == GOOD
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+        await asked.close()
+    with_fake(tmp_path, fake, act)

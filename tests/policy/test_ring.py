@@ -117,6 +117,20 @@ def test_a_decision_that_neither_denies_nor_allows_is_a_denial() -> None:
     assert isinstance(verdict, Denied) and verdict.code == "not_permitted"
 
 
+def test_all_questions_are_put_to_the_human() -> None:
+    def asks(*codes: str) -> NeedsApproval:
+        questions = [{"code": code, "question": f"{code}?", "rule": "x"} for code in codes]
+        verdict, _ = enter(ring({**GOOD, "allow": False, "ask": questions}), call())
+        assert isinstance(verdict, NeedsApproval)
+        return verdict
+
+    assert (asks("a", "b").code, asks("a", "b").question) == ("a", "a?; b?")
+    assert asks("a", "b") != asks("a")
+    # What the grant asks is not asked any more once it is approved: the others must not change by that.
+    assert asks("approval_required", "b") == asks("b")
+    assert asks("approval_required").question == "approval_required?"
+
+
 def test_any_denial_wins_over_allow_and_over_a_question() -> None:
     entry = {"code": "c", "reason": "r", "rule": "x.rego: y"}
     both = {**GOOD, "deny": [entry], "ask": [{"code": "a", "question": "q", "rule": "x"}]}

@@ -12,7 +12,7 @@ from tests.fakes import ALICE, FakeClock, FakeJournal, run, until
 from ringwall.call import Allowed, Call, CallId, Denied, Facts, Json, NeedsApproval, SessionId, Target, Verdict
 from ringwall.errors import AuditError, PolicyError
 from ringwall.interface import Through
-from ringwall.policy.shadow import EXAMPLES, MAX_GROUPS, WAITING, Shadow
+from ringwall.policy.shadow import EXAMPLES, MAX_CODE, MAX_GROUPS, WAITING, Shadow
 
 YES = {"allow": True, "deny": [], "ask": [], "remedy": ""}
 NO = {"allow": False, "deny": [{"code": "draft_says_no", "reason": "no", "rule": "r"}], "ask": [], "remedy": ""}
@@ -145,6 +145,29 @@ def test_many_kinds_of_difference_stay_bounded() -> None:
     found, _, _ = shadowed(Allowed(), NO, [call(i, f"t/{i}") for i in range(MAX_GROUPS + 20)])
     assert len(found["differences"]) == MAX_GROUPS + 1
     assert sum(group["count"] for group in found["differences"]) == MAX_GROUPS + 20
+
+
+def test_a_code_made_of_what_agents_send_fills_neither_memory_nor_log() -> None:
+    class Telling(Draft):
+        async def decide(self, entry_point: str, document: Json) -> Json:
+            self.seen.append(document)
+            told = {"code": f"{len(self.seen)}:" + "x" * 1_000_000, "reason": "no", "rule": "r"}
+            return {**YES, "allow": False, "deny": [told]}
+
+    async def work() -> dict[str, Json]:
+        shadow = Shadow(FakeJournal(), FakeClock())
+        ring = shadow.beside(Active(Allowed()))  # pyright: ignore[reportArgumentType]
+        await shadow.start(Telling(YES), "operator:ann")  # pyright: ignore[reportArgumentType]
+        for number in range(MAX_GROUPS + 20):
+            await ring.enter(call(number), {})
+        await until(lambda: shadow.status()["judged"] == MAX_GROUPS + 20)
+        found = shadow.status()
+        await shadow.stop("operator:ann")
+        return found
+
+    found = run(work())
+    assert len(found["differences"]) == MAX_GROUPS + 1
+    assert all(len(group["code"]) <= MAX_CODE for group in found["differences"])
 
 
 def test_without_a_draft_nothing_is_kept() -> None:

@@ -94,6 +94,19 @@ def test_it_is_spent_after_its_use_and_after_its_time() -> None:
     run(main())
 
 
+def test_nobodys_proposals_keep_another_operator_out() -> None:
+    async def main() -> None:
+        bench = Bench()
+        for number in range(MAX_PROPOSED):
+            await bench.ask(ALICE, name=str(number))
+        with pytest.raises(BadInput, match="too_many_proposals"):
+            await bench.ask(ALICE, name="one more")
+        assert "proposed" in await bench.ask(BOB, name="acme/a")
+        assert await bench.ask(ALICE, name="acme/a") == "done"
+
+    run(main())
+
+
 def test_two_seconds_at_once_do_it_once() -> None:
     async def main() -> None:
         bench = Bench({**NAMED, "eve": NamedOperator(name="eve", uid=1002, roles=("admin",))})

@@ -22,6 +22,7 @@ MAX_USES: Final = 100_000
 MAX_PATTERNS: Final = 64
 MAX_STANDING: Final = 1000  # of one tenant; each asked call looks at all of them
 DAY: Final = 86_400.0  # seconds
+ALWAYS: Final = "approval_required"  # the question of a grant with approval = "always"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +99,10 @@ class Endorsements:
         if not all(any(m.covers(resource) for m in one.matchers) for resource in call.resources):
             return False
         named = {resource.argument.partition("/")[0] for resource in call.resources}
-        # What a question is about must be what was endorsed. Free text never is.
-        if not all(named.issuperset(question.arguments) for question in questions):
+        # What a question is about must be what was endorsed. Free text never is, and of the call as a whole only
+        # what its grant asks always: a site's own question is the organisation's, no approver endorses it away.
+        if not all(named.issuperset(question.arguments) and (question.arguments or question.code == ALWAYS)
+                   for question in questions):
             return False
         args: Mapping[str, Json] = as_object(call.args) or {}
         return all(name in named or self._bounded(order, name, value) for name, value in args.items())

@@ -11,6 +11,7 @@ import click
 
 from ringwall.call import Json
 from ringwall.cli import common
+from ringwall.cli.text import plain
 from ringwall.doors.operator_client import OperatorClient
 from ringwall.errors import RingwallError
 from ringwall.runtime.state import client_socket
@@ -45,10 +46,15 @@ def doctor(state: Path, *, as_json: bool) -> None:
         raise SystemExit(common.FAILED if worst else common.DONE)
     for finding in findings:
         level = common.styled(f"{finding.level:<9}", fg=COLOURS[finding.level])
-        first, *rest = textwrap.wrap(finding.detail, 54) or [""]
+        first, *rest = textwrap.wrap(_one_line(finding.detail), 54) or [""]
         click.echo(f"  {finding.area:<12} {level} {first}")
-        for line in [*rest, *([f"mend: {finding.mend}"] if finding.mend else [])]:
+        for line in [*rest, *([f"mend: {_one_line(finding.mend)}"] if finding.mend else [])]:
             click.echo(f"{'':<25}{line}")
     counts = {level: sum(1 for finding in findings if finding.level == level) for level in COLOURS}
     click.echo("  " + ", ".join(f"{number} {level}" for level, number in counts.items()))
     raise SystemExit(common.FAILED if worst else common.DONE)
+
+
+def _one_line(text: str) -> str:
+    """A tool server has a say in what is wrong with it."""
+    return plain(text.replace("\n", " "))

@@ -186,7 +186,7 @@ def _closing(summary: dict[str, Any]) -> str:
     text = "ringwall: " + ", ".join(parts)
     if refused:
         text += f" ({', '.join(refused[:5])}{', …' if len(refused) > 5 else ''})\n"
-        text += f"          ringwall audit show {refused[0]}"
+        text += f"          ringwall explain {refused[0]}"
     if held:
         text += f"\n          held: ringwall approvals show {held[-1]}"
     return text

@@ -14,6 +14,7 @@ import click
 
 from ringwall.cli import common
 from ringwall.cli.freeze import frozen_line
+from ringwall.cli.text import plain
 from ringwall.doors.operator_client import OperatorClient
 from ringwall.errors import RingwallError
 from ringwall.runtime.state import State, client_socket
@@ -68,7 +69,8 @@ def status(state: Path, *, wait: bool, as_json: bool) -> None:
         common.print_json(found)
         return
     for name, how in _rows(found):
-        click.echo(f"{name:<20} {how}")
+        line = f"{name:<20} {how}".replace("\n", " ")  # a tool server has a say in what is wrong with it
+        click.echo(plain(line))
 
 
 def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -58,6 +58,9 @@ class Text:
     def edited(self, edits: Sequence[Edit]) -> str:
         """The text with these changes. Raises ManifestError if one cannot be made."""
         document = _parsed(self.text)
+        if not all(_printable([edit.path, edit.value]) for edit in edits):
+            # An agent chose these texts: a terminal would obey them, or show something else than they say.
+            raise _not_editable("a change of it would hold characters that do not print")
         try:
             for edit in edits:
                 _apply(document, edit)
@@ -86,6 +89,15 @@ def _parsed(text: str) -> tomlkit.TOMLDocument:
 
 def _not_editable(why: str) -> ManifestError:
     return ManifestError((f"the manifest cannot be edited: {why}",), remedy="edit it by hand")
+
+
+def _printable(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        named = cast("Mapping[str, Any]", value)
+        return _printable([*named, *named.values()])
+    if isinstance(value, list | tuple):
+        return all(_printable(inner) for inner in cast("Sequence[Any]", value))
+    return not isinstance(value, str) or value.isprintable()
 
 
 def _apply(document: Any, edit: Edit) -> None:

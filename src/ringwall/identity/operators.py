@@ -17,7 +17,7 @@ from ringwall.call import Denied, Operator
 from ringwall.identity import pidfd
 from ringwall.identity.probe import Probe
 
-MAX_OPERATORS: Final = 64  # connections; each running `ringwall run` holds a few
+MAX_OPERATORS: Final = 64  # connections of one operator; each running `ringwall run` holds a few
 _NAMESPACES: Final = ("pid", "user")
 
 
@@ -37,6 +37,8 @@ class OperatorPeers:
     Args:
         probe: how processes are told apart on this machine.
         named: who may operate, uid -> name. None or empty: root and the core's own user, by their user names.
+        max_connections: of one operator at a time, and of all other users together: nobody keeps another from
+            the kill switch.
 
     """
 
@@ -51,17 +53,24 @@ class OperatorPeers:
 
     def open(self, sock: pidfd.HasOptions) -> OperatorConnection | Denied:
         """Take the peer of a freshly accepted connection; turns away only a flood."""
-        if len(self._connections) >= self._max:
+        peer, pid, uid = self._peer(sock)
+        if self._crowd(uid) >= self._max:
+            if peer is not None:
+                os.close(peer)
             return Denied(
                 code="too_many_connections",
-                reason=f"{self._max} operator connections are open already",
+                reason=f"{self._max} connections of this operator are open already",
                 remedy="end some of them",
                 retry_after=1.0,
             )
-        peer, pid, uid = self._peer(sock)
         connection = OperatorConnection(number=next(self._numbers), peer=peer, pid=pid, uid=uid)
         self._connections[connection.number] = connection
         return connection
+
+    def _crowd(self, uid: int) -> int:
+        """How many connections this operator has; of a user who is none: all such users."""
+        name = self._names.get(uid)
+        return sum(self._names.get(one.uid) == name for one in self._connections.values())
 
     def close(self, connection: OperatorConnection) -> None:
         """The connection is over. Harmless when repeated."""

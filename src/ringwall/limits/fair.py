@@ -91,8 +91,9 @@ class Turns:
                 blocked += 1
                 continue
             call, turn = line.popleft()
-            self._enter(tenant, call)
-            turn.set_result(None)
+            if not turn.done():  # cancelled a moment ago, and its caller has not left the line yet
+                self._enter(tenant, call)
+                turn.set_result(None)
             blocked = 0
             if line:
                 self._lines[tenant] = line  # behind all others

@@ -96,7 +96,7 @@ def _down(why: str) -> Unavailable:
 
 
 def _refused(fault: Exception) -> Unavailable:
-    return Unavailable(f"the store of limits refused a script: {str(fault)[:200]}", code="limits_store_refused",
+    return Unavailable(f"the store of limits refused a script: {str(fault)[:200]!a}", code="limits_store_refused",
                        remedy="use a Redis or Valkey of its own for Ringwall, and the right password")
 
 

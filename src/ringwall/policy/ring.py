@@ -29,6 +29,7 @@ from ringwall.policy.interface import PolicyBackend
 
 CALL: Final = "ringwall/decide/call"
 LIST: Final = "ringwall/decide/list"
+ALWAYS: Final = "approval_required"  # what a grant with approval = "always" asks until the call is approved
 
 
 def no_approvals(call: Call) -> bool:
@@ -83,8 +84,11 @@ def _verdict(decision: Decision) -> Verdict:
                       detail={"deny": [msgspec.to_builtins(denial) for denial in decision.deny],
                               "remedy": decision.remedy})
     if decision.ask:
-        first = decision.ask[0]
-        return NeedsApproval(code=first.code, question=first.question, remedy=decision.remedy)
+        # All that is asked: a yes is for what stood there. Only whether the grant's own question is still asked
+        # depends on the approval, so beside others it says nothing: a human looks anyway.
+        asked = [one for one in decision.ask if one.code != ALWAYS] or decision.ask
+        return NeedsApproval(code=asked[0].code, question="; ".join(one.question for one in asked),
+                             remedy=decision.remedy)
     if not decision.allow:
         return Denied(code="not_permitted", reason="no rule of the policy allows this",
                       detail={"remedy": decision.remedy})

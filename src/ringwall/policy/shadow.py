@@ -35,6 +35,7 @@ WAITING: Final = 1024  # calls, about a kilobyte each: half a second of the busi
 SHARE: Final = 0.2  # of the core's time, at most
 EXAMPLES: Final = 3  # call ids kept and written down for each kind of difference
 MAX_GROUPS: Final = 256  # kinds of difference told apart; a draft that needs more is not near to the active policy
+MAX_CODE: Final = 128  # characters; a code is a word, and a draft's may be anything
 OTHERS: Final = "(others)"
 Said: TypeAlias = Literal["allowed", "needs_approval", "denied"]
 
@@ -134,12 +135,12 @@ class Comparison:
         if was == would:
             self._same += 1
             return
-        code = next((v.code for v in (verdict, seen.verdict) if not isinstance(v, Allowed)), "")
+        code = next((v.code for v in (verdict, seen.verdict) if not isinstance(v, Allowed)), "")[:MAX_CODE]
         group = self._group(was, would, code, seen.call.target.name)
         group.count += 1
         body: dict[str, Json] = {
             "draft": self.revision, "kind": seen.call.kind, "target": group.target, "was": was, "would": would,
-            "code": code,
+            "code": group.code,
         }  # fmt: skip
         if len(group.examples) < EXAMPLES:
             group.examples.append(seen.call.id)
@@ -159,7 +160,7 @@ class Comparison:
     def _group(self, was: Said, would: Said, code: str, target: str) -> _Group:
         key = (was, would, code, target)
         if key not in self._groups and len(self._groups) >= MAX_GROUPS:
-            target = OTHERS
+            target = code = OTHERS  # the code too: a draft may make one of what an agent sends
             key = (was, would, code, target)
         return self._groups.setdefault(key, _Group(was=was, would=would, code=code, target=target))
 

@@ -14,7 +14,7 @@ from ringwall.call import Json
 from ringwall.capability.catalogue import CHANGED
 from ringwall.confine.probe import Strengths
 from ringwall.identity.probe import Probe as IdentityProbe
-from ringwall.runtime.folders import RUN
+from ringwall.runtime.folders import RUN, WRITABLE
 
 Level = Literal["strong", "degraded", "weak", "off"]
 
@@ -158,7 +158,9 @@ def _audit(audit: Mapping[str, Json]) -> Finding:
 
 def _problems(status: Mapping[str, Json]) -> Sequence[Finding]:
     problems: Mapping[str, str] = status["problems"]
-    split = [(name, *text.partition(RUN)[::2]) for name, text in problems.items()]
+    # Only the core's own words carry a line to run: other problems quote a tool server.
+    split = [(name, *text.partition(RUN)[::2]) if name.endswith(WRITABLE) else (name, text, "")
+             for name, text in problems.items()]
     return [
         Finding(
             area="tools",

@@ -11,6 +11,7 @@ from typing import Final
 from ringwall.manifest.types import ToolServer
 
 RUN: Final = "; run: "  # parts a problem from the line that mends it
+WRITABLE: Final = ": writable"  # ends the name of such a problem; no tool server is called so
 _ACL: Final = "system.posix_acl_access"
 
 

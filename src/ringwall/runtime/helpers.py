@@ -20,7 +20,7 @@ from ringwall.interface import Journal
 from ringwall.manifest.types import Manifest, ToolServer
 from ringwall.runtime import views
 from ringwall.runtime.children import Child, Children
-from ringwall.runtime.folders import unwritable
+from ringwall.runtime.folders import WRITABLE, unwritable
 from ringwall.runtime.pins import LogPins
 from ringwall.runtime.runs import Tasks
 from ringwall.runtime.services import LastWords, Service
@@ -114,7 +114,7 @@ class Helpers:
             if server.writable and _used(self._manifest, tenant, server.name):
                 wrong = unwritable(server, self._state.uid(f"{tenant}/server/{server.name}"))
                 if wrong:
-                    self.problems[f"{tenant}/{server.name}: writable"] = wrong
+                    self.problems[f"{tenant}/{server.name}{WRITABLE}"] = wrong
                     print(f"ringwall: {tenant}/{server.name}: {wrong}", file=sys.stderr, flush=True)
 
     def _service(

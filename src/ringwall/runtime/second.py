@@ -15,7 +15,7 @@ from ringwall.manifest.types import Operators
 from ringwall.runtime.acts import Act
 
 DEADLINE_S: Final = 900.0  # for the second operator: long enough to be fetched, too short to be forgotten
-MAX_PROPOSED: Final = 64  # waiting at a time; a person looks at each
+MAX_PROPOSED: Final = 64  # of one operator at a time: nobody's proposals keep another's out
 REASON: Final = "reason"  # the one argument that each says in their own words
 
 
@@ -93,8 +93,8 @@ class TwoPeople:
         return None
 
     async def _propose(self, call: Call, who: Operator, key: Digest) -> Json:
-        if len(self._proposals) >= MAX_PROPOSED:
-            raise BadInput(f"{MAX_PROPOSED} acts wait for a second operator already", code="too_many_proposals",
+        if sum(one.by.uid == who.uid for one in self._proposals.values()) >= MAX_PROPOSED:
+            raise BadInput(f"{MAX_PROPOSED} acts of yours wait for a second operator", code="too_many_proposals",
                            remedy="see `ringwall status`")
         record = await self._journal.note(_event("proposed", call, {"by": who.name, "uid": who.uid}))
         self._proposals[key] = _Proposal(verb=call.target.name, args=call.args, by=who, record=record,

@@ -22,6 +22,8 @@ MODELS = ["https://llm.acme.example/v1"]
     "sts.amazonaws.com", "https://sts.eu-west-1.amazonaws.com/", "STS.AMAZONAWS.COM.", "https://sts.amazonaws.com:443",
     "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
     "https://iam.googleapis.com/x", "api://AzureADTokenExchange", "https://kubernetes.default.svc", "kubernetes",
+    "https://kubernetes.default.svc.cluster.local", "kubernetes.default.svc.cluster.local:443",
+    "https://kubernetes.default", "api://AzureADTokenExchangeUSGov", "api://AzureADTokenExchangeChina",
     "https://api.openai.com", "api.anthropic.com", "https://llm.acme.example", "llm.acme.example:443",
     "https://user@llm.acme.example/other",
 ])
@@ -31,7 +33,8 @@ def test_a_reserved_audience_is_known_in_any_spelling(audience: str) -> None:
 
 @pytest.mark.parametrize("audience", [
     "billing.acme.example", "spiffe://acme.example/tenant/acme/agent/bob/role/caller", "vaulting.example",
-    "https://notamazonaws.com", "my-vault.example", "other.acme.example", "x:y", "[", "https://[",
+    "https://notamazonaws.com", "notkubernetes.default.svc.example", "my-vault.example",
+    "other.acme.example", "x:y", "[", "https://[",
 ])
 def test_other_audiences_may_be_given(audience: str) -> None:
     assert not reserved(audience, MODELS)

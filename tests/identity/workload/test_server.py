@@ -273,3 +273,25 @@ def test_reflection_describes_everything_on_the_socket(tmp_path: Path, package: 
             await client.close()
 
     run(scenario())
+
+
+def test_one_launch_has_a_bounded_number_of_streams_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(server, "MAX_CALLS", 4)
+        async with bench(tmp_path) as made:
+            path = await made.launch("alice")
+            one, two = await Client.connect(path), await Client.connect(path)
+            other = await Client.connect(await made.launch("bob"))
+            held = [client.call("FetchX509Bundles") for client in (one, one, two, two)]
+            for answer in held:
+                await answer.next()
+            failed = await one.fails("FetchX509Bundles")
+            assert (failed.code, failed.message.partition(":")[0]) == (wire.RESOURCE_EXHAUSTED, "too_many_calls")
+            assert await other.one("FetchX509Bundles")
+            held[2].cancel()
+            await until(lambda: sum(len(each._calls) for each in _protocols(made, "alice")) == 3)
+            assert await one.one("FetchX509Bundles")
+            for client in (one, two, other):
+                await client.close()
+
+    run(scenario())

@@ -328,3 +328,18 @@ def test_five_hundred_clients_that_start_at_once_are_all_served(tmp_path: Path) 
 
     run(scenario())
 
+
+def test_why_another_agent_is_frozen_is_not_told_to_who_validates_its_token(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with bench(tmp_path) as made:
+            bob = await Client.connect(await made.launch("bob"))
+            token = (await bob.one("FetchJWTSVID", {"audience": [BILLING]}))["svids"][0]["svid"]
+            made.frozen["bob"] = "agent acme/bob: suspected of leaking the merger"
+            alice = await Client.connect(await made.launch("alice"))
+            failed = await alice.fails("ValidateJWTSVID", {"audience": BILLING, "svid": token})
+            assert failed.code == wire.INVALID_ARGUMENT
+            assert failed.message == "svid_revoked: it was revoked"
+            for client in (alice, bob):
+                await client.close()
+
+    run(scenario())

@@ -213,3 +213,18 @@ def test_bytes_that_are_no_http2_end_the_connection_at_most(data: bytes) -> None
         assert not server.receive(data)
     except Broken:
         pass
+
+
+def test_empty_messages_in_one_frame_are_paid_for_one_by_one() -> None:
+    paid: list[float] = []
+
+    def pay(cost: float) -> bool:
+        paid.append(cost)
+        return sum(paid) <= 200
+
+    client = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+    client.initiate_connection()
+    client.send_headers(1, HEADERS)
+    client.send_data(1, bytes(16_000))  # 3,200 messages of no length
+    with pytest.raises(Broken, match="too many messages"):
+        GrpcConnection(pay).receive(client.data_to_send())

@@ -154,6 +154,14 @@ def test_a_bundle_is_read_from_a_plain_file_only(tmp_path: Path) -> None:
         assert code_of(load, other) == "bundle_unreadable"
 
 
+def test_a_device_is_refused_before_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some act when they are opened."""
+    def opened(*_: object, **__: object) -> int:
+        raise AssertionError("it was opened")
+    monkeypatch.setattr(os, "open", opened)
+    assert code_of(load, Path("/dev/null")) == "bundle_unreadable"
+
+
 def test_the_hash_of_the_plan_is_part_of_the_manifest() -> None:
     found = json.loads(files()[".manifest"])
     assert found["metadata"]["ringwall"]["plan"] == hashlib.sha256(plan()).hexdigest()

@@ -174,7 +174,7 @@ class EmbeddedAuthority:
         public = private.public_key() if private is not None else issue.key_of_csr(csr or b"")
         certificate, number, ends = self._leaf(signer, spiffe_id, public, now)
         self._count(spiffe_id, signer)
-        self._ledger.add(launch, number, ends)
+        self._ledger.add(spiffe_id.tenant, launch, number, ends)
         return X509Svid(
             spiffe_id=spiffe_id, chain=(certificate,), key=b"" if private is None else issue.pkcs8(private),
             authorities=bundle.authorities, issued_at=now, expires_at=ends,
@@ -188,7 +188,7 @@ class EmbeddedAuthority:
         signer = self._active("jwt", now)
         token, number, ends = self._token(signer, spiffe_id, audience, now)
         self._count(spiffe_id, signer)
-        self._ledger.add(launch, number, ends)
+        self._ledger.add(spiffe_id.tenant, launch, number, ends)
         return JwtSvid(spiffe_id=spiffe_id, token=token, issued_at=now, expires_at=ends)
 
     def bundle(self) -> Bundle:
@@ -251,7 +251,7 @@ class EmbeddedAuthority:
         denied = self._entitled(spiffe_id, launch)
         if denied is not None:
             raise Refused(denied.reason, code=denied.code, remedy=denied.remedy)
-        self._ledger.check_room(now)
+        self._ledger.check_room(spiffe_id.tenant, now)
 
     def _active(self, use: Use, now: float) -> Key:
         key = keyring.active(self._kept.keys, use)

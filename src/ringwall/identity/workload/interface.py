@@ -15,7 +15,8 @@ MAX_AUDIENCE: Final = 256  # characters
 
 # A token for one of these is exchanged for credentials. The core does that, and hands out what is short-lived and
 # scoped instead.
-_WORDS: Final = frozenset({"vault", "openbao", "ringwall", "azureadtokenexchange", "kubernetes"})
+_WORDS: Final = frozenset({"vault", "openbao", "ringwall", "azureadtokenexchange", "azureadtokenexchangeusgov",
+                           "azureadtokenexchangechina", "kubernetes"})
 _HOSTS: Final = ("amazonaws.com", "amazonaws.com.cn", "googleapis.com", "kubernetes.default.svc",
                  "microsoftonline.com", "oraclecloud.com", "aliyuncs.com", "openai.com", "anthropic.com")
 
@@ -30,6 +31,9 @@ def reserved(audience: str, models: Iterable[str]) -> str:
     """
     host, words = _host(audience), set(audience.lower().replace("//", "/").replace(":", "/").split("/"))
     if words & _WORDS:
+        return "brokers and vaults are the core's alone"
+    # A cluster's API server by any of its names; what a cluster's own domain is called, its owner chooses.
+    if host == "kubernetes.default" or host.startswith("kubernetes.default.svc."):
         return "brokers and vaults are the core's alone"
     if any(host == one or host.endswith("." + one) for one in _HOSTS):
         return "clouds and model providers are the core's alone"

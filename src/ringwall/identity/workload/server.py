@@ -23,6 +23,7 @@ BACKLOG: Final = 4096  # 500 clients starting together failed with 100; the kern
 BURST: Final = 4096.0  # frames one launch may send at once: a hundred of its processes starting together
 REFILL: Final = 512.0  # frames a second after that; 50 us each at most
 CONNECTION_COST: Final = 16.0  # frames' worth: its state is built before the first frame
+MAX_CALLS: Final = 512  # of one launch at a time: each is looked at again whenever a bundle or a freeze changes
 MAX_WAITING: Final = 8  # request messages nobody has taken yet, on one stream
 FIRST_SECONDS: Final = 10.0  # from connect to the first call, and from a call to its request
 IDLE_SECONDS: Final = 600.0  # a connection without a call; clients come back by themselves
@@ -287,6 +288,11 @@ class _Protocol(asyncio.Protocol):
 
     # --- calls
 
+    @property
+    def open_calls(self) -> int:
+        """How many calls of this connection are not over."""
+        return len(self._calls)
+
     def _begin(self, opened: wire.Opened) -> None:
         connection = self._connection
         if connection is None:
@@ -298,6 +304,8 @@ class _Protocol(asyncio.Protocol):
 
         exchange = Exchange(connection, opened.metadata, send)
         handler = self._methods.get(opened.path, _unknown)
+        if sum(one.open_calls for one in self._siblings) >= MAX_CALLS:
+            handler = _crowded
         task = asyncio.create_task(self._answer(stream, exchange, handler, opened.timeout))
         self._calls[stream] = (exchange, task)
         # Not at the end of the task's own work: one that is cancelled before it begins never comes there.
@@ -346,3 +354,8 @@ class _Protocol(asyncio.Protocol):
 async def _unknown(exchange: Exchange) -> None:
     """A method that there is not; for a profile of the Workload API that is not served, the answer it wants."""
     raise Status(wire.UNIMPLEMENTED, "there is no such method here")
+
+
+async def _crowded(exchange: Exchange) -> None:
+    """This launch has enough calls open."""
+    raise Status(wire.RESOURCE_EXHAUSTED, f"too_many_calls: a launch has at most {MAX_CALLS} calls open at once")

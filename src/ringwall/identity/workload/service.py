@@ -112,7 +112,9 @@ class WorkloadApi:
             found = self._validator.validate(token, [audience])
             claims = read(token)[1]
         except (Refused, BadInput) as no:
-            raise Status(wire.INVALID_ARGUMENT, f"{no.code}: {no.cause}") from no
+            # Why an agent, perhaps another tenant's, is frozen: that is an operator's words, for operators.
+            cause = "it was revoked" if no.code == "svid_revoked" else no.cause
+            raise Status(wire.INVALID_ARGUMENT, f"{no.code}: {cause}") from no
         answer = {"spiffe_id": str(found.spiffe_id), "claims": messages.struct(claims)}
         await exchange.reply(encode(messages.VALIDATE_RESPONSE, answer))
 

@@ -26,6 +26,7 @@ _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HEADERS, _CONTINUATION = 1, 9
 _PREFIX: Final = 5  # bytes before each gRPC message: a flag and its length
 FRAME_COST: Final = 1.0
+MESSAGE_COST: Final = 0.25  # one frame holds 3,000 empty ones, and each is an event here
 HEADERS_COST: Final = 8.0  # a new stream: a task, an attestation
 _PER_COST: Final = 4 << 10  # bytes of payload that cost as much as one frame more
 _UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -209,6 +210,8 @@ class GrpcConnection:
                 return
             if len(found.inbound) < _PREFIX + size:
                 return
+            if not self._pay(MESSAGE_COST):
+                raise self._break(ErrorCodes.ENHANCE_YOUR_CALM, "too many messages")
             self._events.append(Received(stream, bytes(found.inbound[_PREFIX : _PREFIX + size])))
             del found.inbound[: _PREFIX + size]
 

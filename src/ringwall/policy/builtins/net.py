@@ -16,6 +16,8 @@ from ringwall.policy.plan.limits import MAX_RANGE
 from ringwall.policy.plan.ops import Context
 from ringwall.policy.plan.values import Value, freeze, is_set, ordered
 
+_PAIR: Final = 50  # steps of reading two networks and comparing them: 17 us
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -103,7 +105,7 @@ def contains_matches(context: Context, outer: Value, inner: Value) -> Value:
     found: set[Value] = set()
     right = _named(inner)
     for key, network in _named(outer):
-        context.charge(len(right))
+        context.charge(_PAIR * len(right))
         found.update(freeze([key, other]) for other, text in right if contains(network, text))
     return frozenset(found)
 

@@ -96,9 +96,10 @@ def _object_subset(context: Context, bigger: dict[Value, Value], smaller: dict[V
 
 
 def _array_subset(context: Context, bigger: list[Value], smaller: list[Value]) -> bool:
-    context.charge(len(bigger))
     width = len(smaller)
-    return any(equal(bigger[start:start + width], smaller) for start in range(len(bigger) - width + 1))
+    places = max(len(bigger) - width + 1, 0)
+    context.charge(len(bigger) + places * width)  # alike but for the last element at every place
+    return any(equal(bigger[start:start + width], smaller) for start in range(places))
 
 
 def _edges(node: Value, graph: Mapping[Any, Value]) -> list[Value] | None:

@@ -20,10 +20,13 @@ from ringwall.policy.plan.values import Value
 
 _re2: Any = re2  # google-re2 ships no types; it keeps the last 128 compiled patterns itself
 MAX_GLOB: Final = 4096  # characters of one glob
+MAX_PATTERN: Final = 1 << 16  # of one pattern: RE2 fills standard error with complaints about longer ones
 
 
 def compiled(pattern: str) -> Any:
     """A compiled pattern. Raises BuiltinError for what RE2 does not take."""
+    if len(pattern) > MAX_PATTERN:
+        raise BuiltinError(f"a pattern has more than {MAX_PATTERN} characters")
     options = _re2.Options()
     options.log_errors = False
     options.max_mem = MAX_REGEX_BYTES
@@ -33,13 +36,14 @@ def compiled(pattern: str) -> Any:
         raise BuiltinError("the pattern is no RE2 expression") from error
 
 
-def _matches(pattern: str, text: str, most: int = -1) -> Iterator[Any]:
-    """Go's FindAll: no empty match right behind another one."""
+def _matches(context: Context, pattern: str, text: str, most: int = -1) -> Iterator[Any]:
+    """Go's FindAll: no empty match right behind another one. Each match costs steps: texts are an agent's."""
     end = -1
     try:
         for match in compiled(pattern).finditer(text):
             if most == 0:
                 return
+            context.charge(_MATCH + (len(text) - match.end() >> _REST))
             if match.start() == match.end() == end:
                 continue
             end = match.end()
@@ -49,8 +53,8 @@ def _matches(pattern: str, text: str, most: int = -1) -> Iterator[Any]:
         raise BuiltinError("the text holds half a character (a lone surrogate)") from error
 
 
-def _searched(pattern: str, text: str) -> bool:
-    return next(_matches(pattern, text, 1), None) is not None
+def _searched(context: Context, pattern: str, text: str) -> bool:
+    return next(_matches(context, pattern, text, 1), None) is not None
 
 
 def is_valid(pattern: Value) -> bool:
@@ -64,22 +68,22 @@ def is_valid(pattern: Value) -> bool:
     return True
 
 
-def find(pattern: Value, text: Value, most: Value) -> list[Value]:
+def find(context: Context, pattern: Value, text: Value, most: Value) -> list[Value]:
     """The first matches; a negative number takes all."""
-    return [m.group() for m in _matches(string(pattern, 1), string(text, 2), integer(most, 3))]
+    return [m.group() for m in _matches(context, string(pattern, 1), string(text, 2), integer(most, 3))]
 
 
-def find_groups(pattern: Value, text: Value, most: Value) -> list[Value]:
+def find_groups(context: Context, pattern: Value, text: Value, most: Value) -> list[Value]:
     """The same with their groups."""
     return [[m.group(), *("" if group is None else group for group in m.groups())]
-            for m in _matches(string(pattern, 1), string(text, 2), integer(most, 3))]
+            for m in _matches(context, string(pattern, 1), string(text, 2), integer(most, 3))]
 
 
-def split(pattern: Value, text: Value) -> list[Value]:
+def split(context: Context, pattern: Value, text: Value) -> list[Value]:
     """What stands between matches."""
     source, found = string(text, 2), list[Value]()
     begin = end = 0
-    for match in _matches(string(pattern, 1), source):
+    for match in _matches(context, string(pattern, 1), source):
         if match.end() == 0:  # an empty match at the very start parts nothing
             continue
         end = match.start()
@@ -91,12 +95,12 @@ def split(pattern: Value, text: Value) -> list[Value]:
 _REFERENCE: Final = r"\$(?:\$|(\w+)|\{(\w+)\})"
 
 
-def _expand(template: str, match: Any) -> str:
+def _expand(context: Context, template: str, match: Any) -> str:
     """Go's Expand: ``$1``, ``${1}``, ``$name``, ``$$``."""
     names: dict[str, int] = match.re.groupindex
     out: list[str] = []
     begin = 0
-    for reference in _matches(_REFERENCE, template):
+    for reference in _matches(context, _REFERENCE, template):
         out.append(template[begin:reference.start()])
         begin = reference.end()
         name = reference.group(1) or reference.group(2)
@@ -108,13 +112,13 @@ def _expand(template: str, match: Any) -> str:
     return "".join([*out, template[begin:]])
 
 
-def replace(text: Value, pattern: Value, by: Value) -> str:
+def replace(context: Context, text: Value, pattern: Value, by: Value) -> str:
     """Every match replaced."""
     source, template = string(text, 1), string(by, 3)
     out: list[str] = []
     begin = size = 0
-    for match in _matches(string(pattern, 2), source):
-        out += [source[begin:match.start()], _expand(template, match)]
+    for match in _matches(context, string(pattern, 2), source):
+        out += [source[begin:match.start()], _expand(context, template, match)]
         begin = match.end()
         size += len(out[-1])
         if size > MAX_TEXT:
@@ -122,7 +126,7 @@ def replace(text: Value, pattern: Value, by: Value) -> str:
     return bounded("".join([*out, source[begin:]]))
 
 
-def template_match(template: Value, text: Value, start: Value, end: Value) -> bool:
+def template_match(context: Context, template: Value, text: Value, start: Value, end: Value) -> bool:
     """Text with patterns between delimiters, against all of the text."""
     source, opening, closing = string(template, 1), string(start, 3), string(end, 4)
     if len(opening) != 1 or len(closing) != 1:
@@ -138,7 +142,7 @@ def template_match(template: Value, text: Value, start: Value, end: Value) -> bo
             raise BuiltinError("unbalanced delimiters in the template")
         else:
             literal, index = literal + source[index], index + 1
-    return _searched(f"^{''.join(out)}{_re2.escape(literal)}$", string(text, 2))
+    return _searched(context, f"^{''.join(out)}{_re2.escape(literal)}$", string(text, 2))
 
 
 def _closing(source: str, start: int, opening: str, closing: str) -> int:
@@ -150,10 +154,10 @@ def _closing(source: str, start: int, opening: str, closing: str) -> int:
     raise BuiltinError("unbalanced delimiters in the template")
 
 
-def glob_match(pattern: Value, delimiters: Value, text: Value) -> bool:
+def glob_match(context: Context, pattern: Value, delimiters: Value, text: Value) -> bool:
     """Glob matching; ``null`` is no delimiter, an empty list is a dot."""
     between = "" if delimiters is None else "".join(string(item, 2) for item in array(delimiters, 2)) or "."
-    return _searched(glob_to_regex(string(pattern, 1), between), string(text, 3))
+    return _searched(context, glob_to_regex(string(pattern, 1), between), string(text, 3))
 
 
 def glob_to_regex(pattern: str, delimiters: str) -> str:
@@ -219,11 +223,9 @@ def quote_meta(pattern: Value) -> str:
     return "".join(f"\\{char}" if char in "*?\\[]{}" else char for char in string(pattern))
 
 
-def _two(function: Callable[[str, str], Value]) -> Callable[[Value, Value], Value]:
-    return lambda a, b: function(string(a, 1), string(b, 2))
-
-
 _CALL: Final = 10  # steps of one use of a pattern: 3 us, and more by the size of the text
+_MATCH: Final = 40  # steps of one match: 3 us, in a text that is not ASCII up to 17
+_REST: Final = 9  # and one for so many (2^9) characters behind it: the next search may look at all of them in vain
 _COMPILED: Final = 1000  # steps of a pattern's first use in a decision: up to 3 ms at MAX_REGEX_BYTES
 
 
@@ -235,12 +237,13 @@ def _metered(function: Callable[..., Value], arity: int, pattern_at: int = 0) ->
             context.scratch[function, pattern] = True
             context.charge(_COMPILED)
         context.charge(_CALL)
-        return function(*arguments)
+        return function(context, *arguments)
     return Builtin(call, arity, context=True)
 
 
 PATTERNS: Final[Mapping[str, Builtin]] = MappingProxyType({
-    "regex.match": _metered(_two(_searched), 2), "regex.is_valid": _metered(is_valid, 1),
+    "regex.match": _metered(lambda c, a, b: _searched(c, string(a, 1), string(b, 2)), 2),
+    "regex.is_valid": _metered(lambda _, pattern: is_valid(pattern), 1),
     "regex.find_n": _metered(find, 3), "regex.find_all_string_submatch_n": _metered(find_groups, 3),
     "regex.split": _metered(split, 2), "regex.replace": _metered(replace, 3, 1),
     "regex.template_match": _metered(template_match, 4),

@@ -107,7 +107,9 @@ def open_bundle(raw: bytes, *, keys: Sequence[PublicKey] = (), scope: str = "") 
 def read_file(path: Path) -> bytes:
     """The bytes of a bundle's file: one read of a plain file. Raises PolicyError ``bundle_unreadable``."""
     try:
-        # O_NONBLOCK: opening a named pipe would wait for its writer.
+        if not stat.S_ISREG(path.stat().st_mode):  # some devices act when they are opened: /dev/watchdog
+            raise _unreadable(path, "it is no plain file")
+        # O_NONBLOCK: opening a named pipe, if one stands there by now, would wait for its writer.
         with open(path, "rb", opener=lambda p, f: os.open(p, f | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise _unreadable(path, "it is no plain file")
