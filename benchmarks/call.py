@@ -9,10 +9,8 @@ requests that wait together sharing the append and the fdatasync, and an ordinar
 wall. The client sits in the agent and is the same for all; rounds alternate. A second, separate run with a clock
 around each part prints where the time goes.
 
-The target is missed at one connection: each of a call's ten changes of process costs some 45 us on a virtual
-machine, a third of the rest is the disk, and the core's Python is the remainder. So exit code 1 means a change
-for the worse: a median above BOUND times the base. Exit code 2: no verdict, because other work slowed even the
-base down; nothing is saved then.
+The target is missed at one connection. So exit code 1 means a change for the worse: a median above BOUND times the
+base. Exit code 2: no verdict, because other work slowed even the base down; nothing is saved then.
 """
 
 from __future__ import annotations

@@ -15,12 +15,30 @@ import ringwall
 from ringwall import _client
 from ringwall.call import Last
 from ringwall.doors.agent import ROUTES
-from ringwall.doors.http import STATUSES, ErrorBody, ResultBody
+from ringwall.doors.http import ErrorBody, ResultBody
 from ringwall.interface import Refusal
 
 FILE = Path(ringwall.__file__).parents[2] / "docs" / "openapi.json"
 DOCUMENT: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+
+# RFC 9110 section 15, and RFC 6585 for 429 and 431.
+STATUSES = {
+    200: "The call ran; its result and the name of its record.",
+    400: "The request is not what it must be: bad HTTP, bad JSON, or arguments that break the schema.",
+    403: "A ring refused the call, or stopped its answer.",
+    404: "There is nothing at this path.",
+    405: "This path takes another method.",
+    408: "The request did not arrive in time.",
+    409: "The call waits for a human.",
+    413: "The body is too large.",
+    415: "The body is not application/json.",
+    429: "Too many, too much, too fast; Retry-After says when to ask again.",
+    431: "The header is too large.",
+    500: "The door failed; the call may have run, its record tells.",
+    502: "The call was let through, and its effect failed.",
+    503: "A part that must decide is down; nothing was allowed.",
+}
 
 
 def fits(name: str, value: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -12,23 +11,6 @@ from ringwall.call import Denied, Json
 from ringwall.doors.interface import Receive, Send
 from ringwall.interface import Refusal
 
-# RFC 9110 section 15, and RFC 6585 for 429 and 431.
-STATUSES: Final[Mapping[int, str]] = {
-    200: "The call ran; its result and the name of its record.",
-    400: "The request is not what it must be: bad HTTP, bad JSON, or arguments that break the schema.",
-    403: "A ring refused the call, or stopped its answer.",
-    404: "There is nothing at this path.",
-    405: "This path takes another method.",
-    408: "The request did not arrive in time.",
-    409: "The call waits for a human.",
-    413: "The body is too large.",
-    415: "The body is not application/json.",
-    429: "Too many, too much, too fast; Retry-After says when to ask again.",
-    431: "The header is too large.",
-    500: "The door failed; the call may have run, its record tells.",
-    502: "The call was let through, and its effect failed.",
-    503: "A part that must decide is down; nothing was allowed.",
-}
 _PHRASES: Final = {
     400: "Bad Request",
     408: "Request Timeout",
