@@ -7,6 +7,7 @@ input), single-threaded as the supervisor is when it forks its zygote.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import shutil
@@ -233,6 +234,7 @@ def escape(layers: Sequence[str], arguments: Sequence[str] = ("--json",), **chan
 
 
 if __name__ == "__main__":
-    import scenarios  # beside this file; it imports this one as ``harness``
-
-    print(json.dumps(getattr(scenarios, sys.argv[1])(**json.load(sys.stdin))))
+    # Of a file beside this one, which imports this one as ``harness``.
+    module, _, name = sys.argv[1].rpartition(".")
+    act = getattr(importlib.import_module(module or "scenarios"), name)
+    print(json.dumps(act(**json.load(sys.stdin))))

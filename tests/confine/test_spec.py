@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from ringwall.confine.spec import (
     ALL_LAYERS,
+    MAX_INSIDE,
     MAX_SPEC_BYTES,
     Bind,
     Confinement,
+    Loopback,
     Probe,
     ResourceLimits,
     parse_object,
@@ -37,6 +39,9 @@ probes = st.one_of(
     st.builds(Probe, st.just("connect_tcp"), st.integers(1, 65535).map(lambda port: f"127.0.0.1:{port}")),
 )
 binds = st.builds(Bind, targets, targets, st.booleans())
+ports = st.lists(st.integers(1025, 65535), max_size=4, unique=True).map(tuple)
+loopbacks = st.builds(Loopback, door=st.none() | st.just(1024), inside=st.integers(0, MAX_INSIDE), bind=ports,
+                      connect=ports)  # fmt: skip
 amounts = st.none() | st.integers(1 << 20, (1 << 63) - 1)
 confinements = st.builds(
     Confinement,
@@ -54,6 +59,7 @@ confinements = st.builds(
                      processes=amounts, cpu_seconds=amounts),
     self_test=st.lists(probes, max_size=4).map(tuple),
     layers=st.sets(st.sampled_from(sorted(ALL_LAYERS))).map(frozenset),
+    loopback=st.none(),
 )  # fmt: skip
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -63,9 +69,50 @@ json_values = st.recursive(
 
 
 @settings(max_examples=60, deadline=None)
-@given(confinements)
-def test_the_wire_form_reads_back_as_the_same_value(spec: Confinement) -> None:
+@given(confinements, st.none() | loopbacks)
+def test_the_wire_form_reads_back_as_the_same_value(spec: Confinement, loopback: Loopback | None) -> None:
+    if spec.layers & {"namespaces", "landlock"}:
+        spec = replace(spec, loopback=loopback)
     assert Confinement.from_json(spec.to_json()) == spec
+
+
+@settings(max_examples=150, deadline=None)
+@given(json_values | st.fixed_dictionaries(
+    {"door": json_values | st.just(2000), "inside": json_values, "bind": json_values | st.just([1]),
+     "connect": json_values}))  # fmt: skip
+def test_a_loopback_of_any_other_form_is_read_strictly_or_refused(value: Any) -> None:
+    tree = json.loads(BASE.to_json()) | {"loopback": value}
+    try:
+        made = Confinement.from_json(json.dumps(tree).encode())
+    except BadInput:
+        return
+    again = json.loads(made.to_json())["loopback"]
+    assert json.dumps(again, sort_keys=True) == json.dumps(value, sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"door": 80}, {"door": 0}, {"door": 65536}, {"inside": -1}, {"inside": MAX_INSIDE + 1}, {"bind": (1023,)},
+        {"connect": (65536,)}, {"bind": (4000, 4000)}, {"bind": (8080,)}, {"bind": tuple(range(2000, 2017))},
+        {"connect": tuple(range(2000, 2017))},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_loopback_cannot_be_made(change: dict[str, Any]) -> None:
+    good = Loopback(door=8080, inside=4, bind=(9090,), connect=(8080,))
+    assert good.sockets == 5
+    with pytest.raises(BadInput):
+        replace(good, **change)
+
+
+@pytest.mark.parametrize("change", [{"network": "host", "profile": "sidecar"}, {"layers": frozenset()},
+                                    {"layers": frozenset({"seccomp"})}], ids=str)  # fmt: skip
+def test_a_loopback_needs_a_network_of_its_own_or_landlock(change: dict[str, Any]) -> None:
+    loopback = Loopback(door=8080, inside=0, bind=(), connect=(8080,))
+    assert replace(BASE, layers=frozenset({"landlock"}), loopback=loopback).loopback == loopback
+    with pytest.raises(BadInput, match="loopback"):
+        replace(BASE, loopback=loopback, **change)
 
 
 @settings(max_examples=150, deadline=None)

@@ -17,7 +17,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from ringwall.confine import landlock, program, seccomp, shed, syscalls, view
+from ringwall.confine import landlock, loopback, program, seccomp, shed, syscalls, view
 from ringwall.confine.selftest import run_probes
 from ringwall.confine.spec import Confinement
 
@@ -85,6 +85,7 @@ def _set_up(start: Start, control: socket.socket) -> None:
             with _step("identity"):
                 os.setgroups([])
                 shed.become(spec.uid or shed.INSIDE_ID)
+        _hand_out_sockets(spec, control)
     with _step("setsid"):
         os.setsid()
     with _step("keyring"):
@@ -116,6 +117,10 @@ def _enter_namespaces(spec: Confinement, control: socket.socket, *, as_root: boo
         _map(control)
     with _step("hostname"):
         socket.sethostname(spec.name)
+    if spec.loopback is not None:
+        with _step("loopback"):
+            loopback.bring_up()
+    _hand_out_sockets(spec, control)
     with _step("view"):
         view.build(spec.binds, spec.tmp_mib)
     if as_root:
@@ -128,13 +133,27 @@ def _enter_namespaces(spec: Confinement, control: socket.socket, *, as_root: boo
         shed.become(shed.INSIDE_ID)
 
 
+def _hand_out_sockets(spec: Confinement, control: socket.socket) -> None:
+    """Make what leads into this network namespace and give it away: none may be left when the program starts."""
+    if spec.loopback is None:
+        return
+    with _step("loopback"):
+        made = loopback.open_sockets(spec.loopback)
+        try:
+            socket.send_fds(control, [b'{"loopback": true}'], [each.fileno() for each in made])
+        finally:
+            for each in made:
+                each.close()
+
+
 def _give_up(spec: Confinement, exec_fd: int, *, keep_search: bool) -> None:
     with _step("no_new_privs"):
         syscalls.prctl(_SET_NO_NEW_PRIVS, 1)
     if "landlock" in spec.layers:
         allowed = view.rules(spec.binds, with_view="namespaces" in spec.layers)
+        bind, connect = (spec.loopback.bind, spec.loopback.connect) if spec.loopback is not None else ((), ())
         with _step("landlock"):
-            landlock.restrict(allowed, connect_tcp=spec.network == "host")
+            landlock.restrict(allowed, connect_tcp=spec.network == "host", bind=bind, connect=connect)
     with _step("capabilities"):
         shed.drop_capabilities(keep_search=keep_search)
     with _step("pdeathsig"):  # after all changes of credentials, which clear it; before seccomp, which denies it

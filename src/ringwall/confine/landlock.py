@@ -15,6 +15,8 @@ from ringwall.confine import syscalls
 
 _VERSION: Final = 1  # LANDLOCK_CREATE_RULESET_VERSION
 _PATH_BENEATH: Final = 1
+_NET_PORT: Final = 2
+_TCP_SINCE: Final = 4
 _NEWEST: Final = 6  # the newest version whose rights are used here; later ones add logging and flags
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_DIR, _REMOVE_FILE = (1 << bit for bit in range(6))
@@ -64,6 +66,12 @@ class _Beneath(ctypes.Structure):
     _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
 
 
+class _Port(ctypes.Structure):
+    """struct landlock_net_port_attr; the port as this machine counts."""
+
+    _fields_ = (("allowed", ctypes.c_uint64), ("port", ctypes.c_uint64))
+
+
 def version() -> int:
     """The kernel's Landlock version. Raises OSError: ENOSYS not built in, EOPNOTSUPP not switched on."""
     return syscalls.call("landlock_create_ruleset", None, 0, _VERSION)
@@ -81,12 +89,17 @@ def handled_files(abi: int) -> int:
     return bits
 
 
-def restrict(rules: tuple[Rule, ...], *, connect_tcp: bool) -> int:
+def restrict(
+    rules: tuple[Rule, ...], *, connect_tcp: bool, bind: tuple[int, ...] = (), connect: tuple[int, ...] = ()
+) -> int:
     """Restrict this thread for ever; needs no_new_privs.
 
     Args:
         rules: what is allowed; their paths must exist.
-        connect_tcp: True leaves outbound TCP open. Listening is always denied (both from version 4 on).
+        connect_tcp: True leaves outbound TCP open.
+        bind: TCP ports that may be bound; no others.
+        connect: TCP ports that may be connected to where ``connect_tcp`` is False; no others. (All three from
+            version 4 on: before it Landlock knows no TCP.)
 
     Returns:
         the version that was applied. Raises OSError.
@@ -95,15 +108,23 @@ def restrict(rules: tuple[Rule, ...], *, connect_tcp: bool) -> int:
     abi = min(version(), _NEWEST)
     files = handled_files(abi)
     wanted = _Ruleset(files, _BIND_TCP if connect_tcp else _BIND_TCP | _CONNECT_TCP, _ABSTRACT | _SIGNAL)
-    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
+    size = 24 if abi >= 6 else 16 if abi >= _TCP_SINCE else 8
     ruleset = syscalls.call("landlock_create_ruleset", ctypes.byref(wanted), size, 0)
     try:
         for rule in rules:
             _allow(ruleset, rule, files)
+        if abi >= _TCP_SINCE:
+            _allow_ports(ruleset, _BIND_TCP, bind)
+            _allow_ports(ruleset, _CONNECT_TCP, () if connect_tcp else connect)
         syscalls.call("landlock_restrict_self", ruleset, 0)
     finally:
         os.close(ruleset)
     return abi
+
+
+def _allow_ports(ruleset: int, right: int, ports: tuple[int, ...]) -> None:
+    for port in ports:
+        syscalls.call("landlock_add_rule", ruleset, _NET_PORT, ctypes.byref(_Port(right, port)), 0)
 
 
 def _allow(ruleset: int, rule: Rule, files: int) -> None:

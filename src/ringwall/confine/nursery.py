@@ -15,7 +15,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from ringwall.confine import seccomp, shed, syscalls
@@ -40,6 +40,7 @@ class _Child:
     spec: Confinement
     control: socket.socket | None
     scratch: str
+    sockets: list[int] = field(default_factory=list[int])  # that lead into its network, until they are passed on
     ready: bool = False
     running: bool = False
     failed: bool = False
@@ -195,9 +196,10 @@ class Nursery:
         """One message of a child before its exec: trusted code, but on its way to become untrusted."""
         assert child.control is not None  # noqa: S101 (registered only while open)
         try:
-            raw = child.control.recv(MAX_MESSAGE)
+            raw, fds, _, _ = socket.recv_fds(child.control, MAX_MESSAGE, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
         except OSError:
-            raw = b""
+            raw, fds = b"", []
+        child.sockets += fds
         if not raw:
             self._silent(child)
             return
@@ -210,8 +212,12 @@ class Nursery:
         match message:
             case {"map": True}:
                 self._map(child)
-            case {"ready": results}:
-                self._say({"op": "ready", "id": child.id, "self_test": string_map(results, "self_test")})
+            case {"loopback": True}:
+                pass  # what came with it is kept until the child is ready
+            case {"ready": results} if len(child.sockets) == _sockets(child.spec):
+                ready = {"op": "ready", "id": child.id, "self_test": string_map(results, "self_test")}
+                self._say(ready, child.sockets)
+                _close_sockets(child)
                 child.ready = True
             case {"failed": [str(step), str(code), str(about)]}:
                 child.failed = True
@@ -258,6 +264,7 @@ class Nursery:
         del self._by_pidfd[child.pidfd], self._children[child.id]
         os.close(child.pidfd)
         self._drop_control(child)
+        _close_sockets(child)
         _forget_scratch(child)
         if child.failed:
             return
@@ -287,6 +294,16 @@ def _make_scratch(spec: Confinement, *, as_root: bool) -> str:
     if as_root and spec.uid is not None:
         os.chown(folder, spec.uid, spec.uid)
     return folder
+
+
+def _sockets(spec: Confinement) -> int:
+    return spec.loopback.sockets if spec.loopback is not None else 0
+
+
+def _close_sockets(child: _Child) -> None:
+    for fd in child.sockets:
+        os.close(fd)
+    child.sockets.clear()
 
 
 def _forget_scratch(child: _Child) -> None:

@@ -52,6 +52,8 @@ _TABLE: Final[Mapping[tuple[str, str], str]] = {
     ("view", "EACCES"): _PLACE,
     ("view", "ENOTDIR"): _PLACE,
     ("view", "ENOSYS"): "Linux 5.12 or newer is needed",
+    ("loopback", "EMFILE"): "raise the limit on open files (ulimit -n) of ringwall up",
+    ("loopback", "EADDRINUSE"): "another process of this machine listens on the port: choose another",
     ("program", _ANY): _START,
     ("exec", _ANY): _START,
     ("cwd", _ANY): "the working folder must be part of the view",

@@ -31,6 +31,10 @@ MAX_PATH: Final = 4095  # PATH_MAX without its NUL
 MAX_NAME: Final = 64  # HOST_NAME_MAX: the name is the host name inside
 MAX_TMP_MIB: Final = 64 << 10
 MAX_UID: Final = (1 << 32) - 2  # (uid_t) -1 means "no change"
+MIN_PORT: Final = 1024  # lower ones need a capability that no confined program has
+MAX_PORT: Final = 65535
+MAX_INSIDE: Final = 32  # one for each connection under way; with the door they fit into one control message
+MAX_PORTS: Final = 16  # each is a rule of Landlock
 MIN_OPEN_FILES: Final = 16  # below, not even an interpreter starts
 MAX_OPEN_FILES: Final = 1 << 20  # the kernel's default fs.nr_open
 MAX_AMOUNT: Final = (1 << 63) - 1  # RLIM_INFINITY is above
@@ -119,6 +123,38 @@ class ResourceLimits:
         _range(self.cpu_seconds, 1, MAX_AMOUNT, "cpu_seconds")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loopback:
+    """What a child's own network namespace has on 127.0.0.1. Ports are from MIN_PORT on.
+
+    Args:
+        door: made listening before the program starts, and handed out; None: no such door.
+        inside: how many unconnected TCP sockets that can reach the child's ports are handed out.
+        bind: ports the program may listen on, exactly these.
+        connect: ports the program may connect to, exactly these.
+
+    """
+
+    door: int | None
+    inside: int
+    bind: tuple[int, ...]
+    connect: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _range(self.inside, 0, MAX_INSIDE, "inside")
+        for port in (self.door, *self.bind, *self.connect):
+            _range(port, MIN_PORT, MAX_PORT, "a port of the loopback")
+        if len(self.bind) > MAX_PORTS or len(self.connect) > MAX_PORTS:
+            _wrong(f"more than {MAX_PORTS} ports")
+        if len(set(self.bind)) != len(self.bind) or self.door in self.bind:
+            _wrong("a port of the loopback is given twice", "give the door and each server a port of its own")
+
+    @property
+    def sockets(self) -> int:
+        """How many descriptors are handed out."""
+        return self.inside + (self.door is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """One thing that the launch self-test tries inside, after all layers, before the program starts.
@@ -169,6 +205,9 @@ class Confinement:
         one_process: no new process and no other program after the start; threads are allowed.
         limits: see ResourceLimits.
         self_test: what to try before the program starts.
+        loopback: what its own network has; None: nothing, not even ``lo`` is up. Not with the host's network.
+            Without the layer ``namespaces`` its sockets are of the host's network, where Landlock alone keeps
+            the program to its ports: so one of the two must be there.
         layers: always ALL_LAYERS at run time. Only redteam's ablation leaves one out. Without ``namespaces``
             there is no view: targets are rewritten to their sources in argv, env and cwd, and as root the
             child keeps CAP_DAC_READ_SEARCH, since sources may lie in folders only root may cross; then
@@ -188,6 +227,7 @@ class Confinement:
     one_process: bool
     limits: ResourceLimits = field(default_factory=ResourceLimits)
     self_test: tuple[Probe, ...] = ()
+    loopback: Loopback | None = None
     layers: frozenset[Layer] = ALL_LAYERS
 
     def __post_init__(self) -> None:
@@ -199,6 +239,8 @@ class Confinement:
         _range(self.uid, 1, MAX_UID, "uid")
         if self.network == "host" and self.profile != "sidecar":
             _wrong(f"profile {self.profile} may not have the host's network", "use the profile sidecar")
+        if self.loopback is not None and (self.network == "host" or not self.layers & {"namespaces", "landlock"}):
+            _wrong("a loopback needs a network of its own, or Landlock to keep its ports")
         if len(self.binds) > MAX_BINDS or len(self.self_test) > MAX_PROBES:
             _wrong(f"more than {MAX_BINDS} binds or {MAX_PROBES} probes")
         targets = [bind.target for bind in self.binds]
@@ -227,6 +269,8 @@ class Confinement:
         tree["binds"] = [[bind.source, bind.target, bind.writable] for bind in self.binds]
         tree["self_test"] = [[probe.kind, probe.target] for probe in self.self_test]
         tree["limits"] = {each.name: getattr(self.limits, each.name) for each in fields(self.limits)}
+        if self.loopback is not None:
+            tree["loopback"] = {each.name: getattr(self.loopback, each.name) for each in fields(self.loopback)}
         raw = json.dumps(tree).encode("ascii")
         if len(raw) > MAX_SPEC_BYTES:
             _wrong(
@@ -257,6 +301,7 @@ class Confinement:
             one_process=_typed(tree["one_process"], bool, "one_process"),
             limits=ResourceLimits(**limits),
             self_test=tuple(_list(tree["self_test"], "self_test", _probe)),
+            loopback=_loopback(tree["loopback"]),
             layers=frozenset(_list(tree["layers"], "layers", lambda item: _one_of(item, Layer, "layers"))),
         )
 
@@ -330,6 +375,19 @@ def _bind(value: Any) -> Bind:
             return Bind(source, target, writable)
         case _:
             _wrong("a bind is not [source, target, writable]")
+
+
+def _loopback(value: Any) -> Loopback | None:
+    if value is None:
+        return None
+    tree = _record(_mapping(value, "loopback"), Loopback)
+    door = tree["door"]
+    return Loopback(
+        door=None if door is None else _typed(door, int, "door"),
+        inside=_typed(tree["inside"], int, "inside"),
+        bind=tuple(numbers(tree["bind"], "bind")),
+        connect=tuple(numbers(tree["connect"], "connect")),
+    )
 
 
 def _probe(value: Any) -> Probe:

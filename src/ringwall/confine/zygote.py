@@ -17,7 +17,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ringwall.confine import nursery
@@ -39,6 +39,8 @@ class Spawned:
         pidns_fd: of ``/proc/PID/ns/pid``, the caller's to close. Without the layer ``namespaces`` it names the
             host's own: whoever compares descendants with it must not.
         self_test: probe name -> errno name, or ``SUCCEEDED``.
+        door: listening on the port of its ``Loopback.door``, the caller's to close; None: it has none.
+        inside: unconnected TCP sockets of its network, the caller's to close.
 
     """
 
@@ -47,6 +49,8 @@ class Spawned:
     pidfd: int
     pidns_fd: int
     self_test: Mapping[str, str]
+    door: int | None = None
+    inside: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -56,9 +60,11 @@ class _Known:
     ready: asyncio.Future[Mapping[str, str]]
     running: asyncio.Future[None]
     ended: asyncio.Future[int]
+    expected: int  # how many sockets it is to hand out
     pid: int = 0
     pidfd: int = -1
     pidns_fd: int = -1
+    sockets: list[int] = field(default_factory=list[int])  # until they are handed out
 
     def fail(self, error: ConfinementError) -> None:
         """Whoever waits next learns of it; the rest is settled silently."""
@@ -121,7 +127,7 @@ class Zygote:
         _check(spec, fds)
         loop = self._attach()
         number, self._next = self._next, self._next + 1
-        known = _Known(loop.create_future(), loop.create_future(), loop.create_future())
+        known = _Known(loop.create_future(), loop.create_future(), loop.create_future(), _sockets(spec))
         self._known[number] = known
         message = {"op": "spawn", "id": number, "spec": spec.to_json().decode("ascii"), "fds": list(fds)}
         try:
@@ -136,8 +142,16 @@ class Zygote:
                     remedy="is a bound folder on a file system that hangs?",
                 ) from fault
             raise
+        has_door = spec.loopback is not None and spec.loopback.door is not None
+        sockets, known.sockets = tuple(known.sockets), []
         return Spawned(
-            id=number, pid=known.pid, pidfd=os.dup(known.pidfd), pidns_fd=known.pidns_fd, self_test=results
+            id=number,
+            pid=known.pid,
+            pidfd=os.dup(known.pidfd),
+            pidns_fd=known.pidns_fd,
+            self_test=results,
+            door=sockets[0] if has_door else None,
+            inside=sockets[1:] if has_door else sockets,
         )
 
     async def go(self, id: int) -> None:  # noqa: A002 (the name of the field it takes)
@@ -202,7 +216,9 @@ class Zygote:
 
     def _readable(self) -> None:
         try:
-            raw, fds, _, _ = socket.recv_fds(self._sock, nursery.MAX_MESSAGE, 2, socket.MSG_CMSG_CLOEXEC)
+            raw, fds, _, _ = socket.recv_fds(
+                self._sock, nursery.MAX_MESSAGE, nursery.MAX_FDS, socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return
         except OSError:
@@ -226,7 +242,11 @@ class Zygote:
             case {"op": "started", "pid": int(pid)}:
                 known.pid, (known.pidfd, known.pidns_fd) = pid, fds
             case {"op": "ready", "self_test": results} if not known.ready.done():
-                known.ready.set_result(string_map(results, "self_test"))
+                known.sockets = fds
+                if len(fds) == known.expected:
+                    known.ready.set_result(string_map(results, "self_test"))
+                else:
+                    known.fail(_cut(known))
             case {"op": "running"} if not known.running.done():
                 known.running.set_result(None)
             case {"op": "exited", "status": int(status)} if not known.ended.done():
@@ -248,6 +268,8 @@ class Zygote:
             os.close(known.pidfd)
         if known.pidns_fd >= 0 and (not known.ready.done() or known.ready.cancelled() or known.ready.exception()):
             os.close(known.pidns_fd)  # never handed out
+        for fd in known.sockets:
+            os.close(fd)
 
     def _lost(self) -> None:
         """The zygote is gone: so must be all its children. They die with it; this makes sure."""
@@ -278,6 +300,19 @@ def _check(spec: Confinement, fds: Mapping[int, int]) -> None:
         raise BadInput(
             f"descriptors must be at most {nursery.MAX_FDS}, numbered below open_files", code="bad_confinement"
         )
+
+
+def _sockets(spec: Confinement) -> int:
+    return spec.loopback.sockets if spec.loopback is not None else 0
+
+
+def _cut(known: _Known) -> ConfinementError:
+    """The kernel drops what does not fit into the receiver's limit."""
+    return ConfinementError(
+        f"loopback: of {known.expected} descriptors {len(known.sockets)} arrived",
+        code="too_few_descriptors",
+        remedy="raise the limit on open files (ulimit -n) of ringwall up",
+    )
 
 
 def _failure(step: str, code: str, about: str) -> ConfinementError:
