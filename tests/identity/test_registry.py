@@ -294,3 +294,135 @@ def test_dead_processes_foreign_descriptors_and_taken_names_cannot_be_registered
 @pytest.mark.parametrize("connection", [0, -1, 7, 1 << 70])
 def test_numbers_that_name_no_connection_are_refused(connection: int) -> None:
     assert refused(of("inode").attest(connection)) == "connection_closed"
+
+
+@pytest.mark.usefixtures("descriptors")
+def test_a_connection_of_its_own_network_is_attested_by_that_network_until_the_agent_dies(tmp_path: Path) -> None:
+    registry = of("inode")
+    with started(tmp_path) as agent, launch(agent.process.pid) as record:
+        registry.register(record)
+        connection = registry.open_inside(LaunchId("l1"))
+        assert isinstance(connection, Connection)
+        assert (connection.peer, connection.inside) == (None, True)
+        found = registry.attest(connection.number)
+        assert isinstance(found, Attestation)
+        assert (found.spiffe_id, found.number, found.via, found.sender) == (ALICE, 0, "namespace", "connection")
+        agent.process.kill()
+        agent.process.wait()
+        assert refused(registry.attest(connection.number)) == "peer_dead"
+        registry.close(connection)
+        registry.withdraw(LaunchId("l1"))
+
+
+@pytest.mark.usefixtures("descriptors")
+def test_a_network_that_is_the_hosts_or_nobodys_attests_nobody(tmp_path: Path) -> None:
+    registry = of("inode")
+    with started(tmp_path) as agent, launch(agent.process.pid) as record:
+        assert _code(registry.open_inside(LaunchId("l1"))) == "launch_withdrawn"
+        registry.register(dataclasses.replace(record, confined=False))
+        assert _code(registry.open_inside(LaunchId("l1"))) == "peer_unknown"
+        registry.withdraw(LaunchId("l1"))
+        registry.register(record)
+        connection = registry.open_inside(LaunchId("l1"))
+        assert isinstance(connection, Connection)
+        registry.withdraw(LaunchId("l1"))
+        assert refused(registry.attest(connection.number)) == "launch_withdrawn"
+        registry.close(connection)
+
+
+@pytest.mark.usefixtures("descriptors")
+def test_both_doors_of_a_launch_share_its_connections(tmp_path: Path) -> None:
+    registry = Registry(Probe(method="inode", tree=True), max_connections=2)
+    with started(tmp_path) as agent, launch(agent.process.pid) as record:
+        registry.register(record)
+        agent.do("connect")
+        with agent.accept() as sock:
+            one, two = opened(registry, sock), registry.open_inside(LaunchId("l1"))
+            assert isinstance(two, Connection)
+            assert _code(registry.open_inside(LaunchId("l1"))) == "too_many_connections"
+            assert _code(registry.open(LaunchId("l1"), sock)) == "too_many_connections"
+            registry.close(two)
+            again = registry.open_inside(LaunchId("l1"))
+            assert isinstance(again, Connection)
+            for each in (one, again):
+                registry.close(each)
+        registry.withdraw(LaunchId("l1"))
+
+
+def _code(answer: Connection | Denied) -> str:
+    assert isinstance(answer, Denied)
+    return answer.code
+
+
+@pytest.mark.parametrize("method", ["inode", "number"])
+@pytest.mark.usefixtures("descriptors")
+def test_only_what_the_peer_itself_sends_counts_and_one_other_sender_is_enough(
+    tmp_path: Path, method: Method
+) -> None:
+    registry = Registry(Probe(method=method, tree=True, reads=True))
+    told: list[str] = []
+    registry.on_foreign = lambda connection, why: told.append(why.code)
+    with started(tmp_path) as agent, launch(agent.process.pid, "tree") as record:
+        registry.register(record)
+        itself, other = os.pidfd_open(agent.process.pid), os.pidfd_open(os.getpid())
+        agent.do("connect")
+        with agent.accept() as sock:
+            for who, code in ((other, "sender_foreign"), (None, "sender_unknown"), (0, "sender_")):
+                connection = opened(registry, sock)
+                assert registry.sender(connection.number, itself) is None
+                found = registry.attest(connection.number)
+                assert isinstance(found, Attestation)
+                assert found.sender == "every read"
+                denied = registry.sender(connection.number, who)
+                assert isinstance(denied, Denied)
+                assert denied.code.startswith(code)
+                assert registry.sender(connection.number, itself) is None  # and still:
+                assert refused(registry.attest(connection.number)) == "sender_foreign"
+                registry.close(connection)
+                assert isinstance(registry.sender(connection.number, itself), Denied)
+            assert len(told) == 3
+        os.close(itself)
+        os.close(other)
+        registry.withdraw(record.id)
+
+
+@pytest.mark.parametrize("method", ["inode", "number"])
+@pytest.mark.usefixtures("descriptors")
+def test_a_descendant_may_not_write_to_another_ones_connection_even_where_the_tree_may_call(
+    tmp_path: Path, method: Method
+) -> None:
+    registry = Registry(Probe(method=method, tree=True, reads=True))
+    with started(tmp_path, *unshared("--pid")) as agent:
+        agent.do("connect")
+        with agent.accept() as first, launch(pidfd.peer_credentials(first).pid, "tree") as record:
+            registry.register(record)
+            agent.do("fork-connect")
+            with agent.accept() as second:
+                init, child = opened(registry, first), opened(registry, second)
+                handles = [pidfd.peer_pidfd(sock) for sock in (first, second)]
+                assert registry.sender(init.number, handles[0]) is None
+                assert registry.sender(child.number, handles[1]) is None
+                assert isinstance(registry.attest(child.number), Attestation)
+                denied = registry.sender(init.number, handles[1])
+                assert isinstance(denied, Denied)
+                assert denied.code == "sender_foreign"
+                for handle in handles:
+                    os.close(handle)
+                registry.close(init)
+                registry.close(child)
+            registry.withdraw(record.id)
+
+
+@pytest.mark.usefixtures("descriptors")
+def test_a_connection_whose_peer_nobody_names_is_refused_on_the_record_and_not_by_its_sender(
+    tmp_path: Path,
+) -> None:
+    registry = Registry(Probe(method="inode", tree=True, reads=True))
+    with started(tmp_path) as agent, launch(agent.process.pid) as record:
+        registry.register(record)
+        with socket.socket(socket.AF_INET) as nobody:
+            connection = opened(registry, nobody)
+            assert registry.sender(connection.number, None) is None
+            assert refused(registry.attest(connection.number)) == "peer_unknown"
+            registry.close(connection)
+        registry.withdraw(record.id)

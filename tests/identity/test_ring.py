@@ -55,6 +55,7 @@ def test_an_answer_stops_when_the_process_has_died_meanwhile(tmp_path: Path) -> 
                 "attested": True,
                 "attestation": "process",
                 "strength": "strong",
+                "sender": "connection",
                 "number": 0,
                 "confined": True,
                 "confinement": "full",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -293,5 +294,32 @@ def test_one_launch_has_a_bounded_number_of_streams_open(tmp_path: Path, monkeyp
             assert await one.one("FetchX509Bundles")
             for client in (one, two, other):
                 await client.close()
+
+    run(scenario())
+
+
+def test_what_another_process_writes_ends_the_connection_and_its_streams_and_the_next_one_is_served(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with bench(tmp_path) as made:
+            told: list[str] = []
+            made.registry.on_foreign = lambda connection, why: told.append(why.code)
+            path = await made.launch("alice")
+            client = await Client.connect(path)
+            stream = client.call("FetchX509SVID")
+            assert await stream.next()
+            ping = "import os; os.write(1, bytes([0, 0, 8, 6, 0, 0, 0, 0, 0]) + b'borrowed')"
+            stolen = client.writer.get_extra_info("socket").fileno()
+            thief = await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", "-c", ping, stdout=stolen)
+            await thief.wait()
+            await client.gone()
+            assert told == ["sender_foreign"]
+            assert not made.registry._connections
+            assert not made.authority._callbacks
+            await client.close()
+            again = await Client.connect(path)
+            assert await again.one("FetchX509SVID")
+            await again.close()
 
     run(scenario())

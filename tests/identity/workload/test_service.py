@@ -7,6 +7,7 @@ import json
 import socket
 import sys
 from asyncio.subprocess import PIPE
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -240,9 +241,13 @@ sys.stdin.readline()
 """
 
 
-def test_a_connection_of_a_process_that_has_exited_gives_nothing_to_whoever_holds_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_connection_of_a_process_that_has_exited_gives_nothing_to_whoever_holds_it(
+    tmp_path: Path, reads: bool
+) -> None:
     async def scenario() -> None:
         async with bench(tmp_path) as made:
+            made.registry.probe = replace(made.registry.probe, reads=reads)  # or a kernel that names no senders
             folder = tmp_path / "d" / "alice"
             meeting = socket.socket(socket.AF_UNIX)
             meeting.bind(str(tmp_path / "m.sock"))
@@ -260,7 +265,10 @@ def test_a_connection_of_a_process_that_has_exited_gives_nothing_to_whoever_hold
             await thief.communicate(b"\n")
             client = Client(*await asyncio.open_unix_connection(sock=socket.socket(fileno=fds[0])))
             failed = await client.fails("FetchX509SVID")
-            assert (failed.code, failed.message.partition(":")[0]) == (wire.PERMISSION_DENIED, "peer_dead")
+            if reads:  # cut off before anything is looked at
+                assert failed.code == wire.UNAVAILABLE
+            else:
+                assert (failed.code, failed.message.partition(":")[0]) == (wire.PERMISSION_DENIED, "peer_dead")
             await client.close()
             met.close()
             meeting.close()

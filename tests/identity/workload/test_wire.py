@@ -88,7 +88,7 @@ def test_an_answer_waits_for_the_clients_window_and_keeps_its_order() -> None:
 @pytest.mark.parametrize(("sent", "code"), [
     (b"\1\0\0\0\0", wire.UNIMPLEMENTED),
     (b"\0\xff\xff\xff\xff", wire.RESOURCE_EXHAUSTED),
-    (b"\0\0\1\0\1", wire.RESOURCE_EXHAUSTED),
+    (b"\0" + (wire.MAX_MESSAGE + 1).to_bytes(4, "big"), wire.RESOURCE_EXHAUSTED),
     (b"\0\0\0\0\x09short", wire.INVALID_ARGUMENT),
 ])
 def test_a_message_that_is_none_ends_its_call_only(sent: bytes, code: int) -> None:

@@ -16,14 +16,15 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from ringwall.call import Denied, Event, Json, LaunchId
 from ringwall.clock import Clock
 from ringwall.errors import BadInput, Refused, RingwallError, Unavailable
-from ringwall.identity.spiffe import SpiffeId
-from ringwall.identity.svid import issue, keyring
+from ringwall.identity.spiffe import AnyId, SpiffeId
+from ringwall.identity.svid import issue, keyring, signing
 from ringwall.identity.svid.interface import (
     REFRESH_HINT,
     SVID_SECONDS,
     TOKEN_SECONDS,
     Bundle,
     JwtSvid,
+    SystemSvid,
     X509Svid,
 )
 from ringwall.identity.svid.keyring import Activate, Key, Prepare, Step, Use
@@ -34,6 +35,7 @@ from ringwall.identity.svid.verifier import X509Verifier
 from ringwall.interface import Journal
 
 LOG: Final = "system"
+SYSTEM: Final = "ringwall"  # first segment of our own parts' IDs; an agent's is "tenant"
 LOOK_SECONDS: Final = 30.0  # the wall clock may jump while we sleep: look at least so often
 NAME_BYTES: Final = 8  # of a key's random name
 MAX_STEPS: Final = 32  # in one go: a dozen happen after the longest sleep
@@ -191,6 +193,32 @@ class EmbeddedAuthority:
         self._ledger.add(spiffe_id.tenant, launch, number, ends)
         return JwtSvid(spiffe_id=spiffe_id, token=token, issued_at=now, expires_at=ends)
 
+    def sign(self, typ: str, payload: bytes) -> str:
+        """A compact JWS by the active JWT key that cannot pass for a JWT-SVID: see ``signing.compact``.
+
+        Raises:
+            Unavailable: ``svid_not_ready``.
+            BadInput: ``svid_not_signable``.
+
+        """
+        key = self._active("jwt", self._clock.now())
+        return signing.compact(key.private, kid=key.name, typ=typ, payload=payload)
+
+    async def system_svid(self, part: str) -> SystemSvid:
+        """An SVID for a part of the runtime itself. It ends with the core, so nothing withdraws it.
+
+        Raises:
+            BadInput: ``bad_spiffe_id``. Unavailable: ``svid_not_ready``.
+
+        """
+        now = self._clock.now()
+        spiffe_id = AnyId.parse(f"spiffe://{self._domain}/{SYSTEM}/{part}")
+        signer, private = self._active("x509", now), issue.new_key()
+        certificate, _, ends = self._leaf(signer, spiffe_id, private.public_key(), now)
+        self._count(spiffe_id, signer)
+        return SystemSvid(spiffe_id=spiffe_id, chain=(certificate,), key=issue.pkcs8(private), issued_at=now,
+                          expires_at=ends)
+
     def bundle(self) -> Bundle:
         """See ``interface.Authority``."""
         if self._bundle is None:
@@ -260,7 +288,7 @@ class EmbeddedAuthority:
         return key
 
     def _leaf(
-        self, signer: Key, spiffe_id: SpiffeId, key: EllipticCurvePublicKey, now: float
+        self, signer: Key, spiffe_id: SpiffeId | AnyId, key: EllipticCurvePublicKey, now: float
     ) -> tuple[bytes, str, float]:
         begins = now - issue.BACKDATE_SECONDS
         ends = float(int(min(begins + SVID_SECONDS, signer.expires)))
@@ -276,7 +304,7 @@ class EmbeddedAuthority:
                                    audience=audience, begins=now, ends=ends)
         return made, number, ends
 
-    def _count(self, spiffe_id: SpiffeId, signer: Key) -> None:
+    def _count(self, spiffe_id: SpiffeId | AnyId, signer: Key) -> None:
         body: dict[str, Json] = {"use": signer.use, "key": signer.name}
         self._journal.count(Event(type="svid_issued", tenant=LOG, subject=str(spiffe_id), body=body))
 

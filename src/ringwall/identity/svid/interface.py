@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from ringwall.call import Json, LaunchId
-from ringwall.identity.spiffe import SpiffeId
+from ringwall.identity.spiffe import AnyId, SpiffeId
 
 SVID_SECONDS: Final = 15 * 60  # a stolen key is worth no more than this; renew at half of it
 TOKEN_SECONDS: Final = 5 * 60  # JWT-SVID, section 4.3 wants it short: a token can be replayed until then
@@ -61,6 +61,18 @@ class X509Svid:
     chain: tuple[bytes, ...]
     key: bytes = field(repr=False)
     authorities: tuple[bytes, ...]
+    issued_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemSvid:
+    """An X.509-SVID of a part of the runtime itself: ``spiffe://<trust domain>/ringwall/<part>``, no agent's
+    ID. Fields as of ``X509Svid``."""
+
+    spiffe_id: AnyId
+    chain: tuple[bytes, ...]
+    key: bytes = field(repr=False)
     issued_at: float
     expires_at: float
 

@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ringwall.call import Json
 from ringwall.errors import BadInput
-from ringwall.identity.spiffe import SpiffeId
+from ringwall.identity.spiffe import AnyId, SpiffeId
 from ringwall.identity.svid import jose
 
 BACKDATE_SECONDS: Final = 30  # a verifier's clock may be behind ours by so much
@@ -72,8 +72,8 @@ def authority(
 
 
 def leaf(
-    signer: ec.EllipticCurvePrivateKey, issuer: bytes, *, spiffe_id: SpiffeId, key: ec.EllipticCurvePublicKey,
-    begins: float, ends: float,
+    signer: ec.EllipticCurvePrivateKey, issuer: bytes, *, spiffe_id: SpiffeId | AnyId,
+    key: ec.EllipticCurvePublicKey, begins: float, ends: float,
 ) -> tuple[bytes, str]:
     """An X.509-SVID: the certificate (DER) and its serial (lower-case hex).
 

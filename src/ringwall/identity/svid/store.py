@@ -114,8 +114,8 @@ class KeyStore:
         file = msgspec.structs.replace(file, mac=self._mac(file))
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            _replace(self._path, msgspec.json.encode(file), 0o600)
-            _replace(self.bundle_path, documents.document(bundle), 0o644)
+            write_whole(self._path, msgspec.json.encode(file), 0o600)
+            write_whole(self.bundle_path, documents.document(bundle), 0o644)
         except OSError as fault:
             raise Unavailable(
                 f"the authority's keys cannot be written: {fault.strerror}", code="svid_keys_unwritable",
@@ -161,8 +161,8 @@ class KeyStore:
         )
 
 
-def _replace(path: Path, content: bytes, mode: int) -> None:
-    """Write beside, make durable, rename: a reader sees the old or the new one."""
+def write_whole(path: Path, content: bytes, mode: int) -> None:
+    """Write beside, make durable, rename: a reader sees the old or the new one. Raises OSError."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
