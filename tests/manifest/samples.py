@@ -32,6 +32,18 @@ roles = ["responder", "launcher"]
 uid = 1001
 roles = ["admin"]
 
+[a2a]
+max_hops = 3
+
+[peers.partner]
+spiffe_id = "spiffe://partner.test/agents/bob"
+url = "https://a2a.partner.test:8443/rpc"
+clearance = "secret"
+[peers.partner.skills.invoice]
+input = ["application/json"]
+uris = ["https://files.partner.test/in/"]
+description = "Takes an invoice."
+
 [models.main]
 wire = "openai"
 url = "https://llm.acme.example/v1/"
@@ -84,4 +96,28 @@ role = "analyst"
 processes = "tree"
 read_only = ["/srv/ana"]
 work = "/srv/work"
+send = { sam = { skills = ["quote"], clearance = "public" }, "globex/gus" = ["audit"] }
+push = 9001
+listen = "10.0.0.5:7443"
+door = 8080
+
+[tenants.acme.agents.sam]
+role = "analyst"
+listen = "sam.acme.example:7443"
+serve = 9000
+send = { partner = ["invoice"] }
+[tenants.acme.agents.sam.skills.quote]
+input = ["text/plain"]
+output = ["text/plain", "application/pdf"]
+[tenants.acme.agents.sam.receive]
+ana = { skills = ["quote"], lends = ["pay/send"], relays = ["partner/invoice"] }
+partner = ["quote"]
+
+[tenants.globex.roles.auditor]
+[tenants.globex.agents.gus]
+role = "auditor"
+listen = "[::1]:7443"
+serve = 9000
+skills = { audit = {} }
+receive = { "acme/ana" = ["audit"] }
 """

@@ -16,7 +16,8 @@ from ringwall.policy.build import SOURCES
 from ringwall.policy.opa.address import Address
 
 REVISION = "a" * 64
-ROOTS = ("ringwall/decide", "ringwall/facts", "ringwall/grants", "ringwall/subject", "ringwall/site")
+ROOTS = ("ringwall/decide", "ringwall/facts", "ringwall/grants", "ringwall/messages", "ringwall/subject",
+         "ringwall/site")
 MEMORY = 3 << 30  # bytes of address space: OPA has no limit of its own, and a policy can make it want all there is
 TRIES = 1500  # at 20 ms: a machine under load starts it in seconds
 

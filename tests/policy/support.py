@@ -89,7 +89,7 @@ def document(**changes: Any) -> Any:
         "subject": subject(),
         "call": {"kind": "tool", "target": "docs/read", "direction": "out", "definition": "d",
                  "args": {"path": "/srv/team-1/a"}, "session": "s", "digest": "x", "approval": None,
-                 "resources": [resource("srv", "team-1", "a")]},
+                 "acting_for": [], "resources": [resource("srv", "team-1", "a")]},
         "facts": {"identity": {"attested": True}, "guard": {"blocked": False}, "flow": {"denied": False}},
         "time": {"now": 1.0},
     }

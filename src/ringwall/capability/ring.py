@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from ringwall.call import (
@@ -16,20 +15,19 @@ from ringwall.call import (
     NeedsApproval,
     Operator,
     Process,
-    Resource,
     RingName,
     Subject,
     Verdict,
     subject_name,
 )
 from ringwall.capability.catalogue import Catalogues, Tool
+from ringwall.capability.grants import Given, covering, read_grants
+from ringwall.capability.peers import Peers
 from ringwall.capability.resolve import LIST
-from ringwall.capability.resources import Pattern, covers, parse_pattern
 from ringwall.capability.roles import resource_type, role_text
-from ringwall.errors import BadInput, ManifestError
 from ringwall.identity.workload.interface import JWT, X509, reserved
 from ringwall.interface import Targets, Through
-from ringwall.manifest.types import VERBS, Grant, Manifest, Role
+from ringwall.manifest.types import VERBS, Manifest, Role
 
 
 def no_approvals(call: Call) -> bool:
@@ -45,15 +43,6 @@ def nothing(call: Call) -> str:
 def no_tool(name: str) -> str:
     """No tool is frozen."""
     return ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Given:
-    """One grant, with its patterns read."""
-
-    grant: Grant
-    patterns: tuple[Pattern, ...]
-    path: str  # the key in the manifest
 
 
 class CapabilityRing:
@@ -82,7 +71,8 @@ class CapabilityRing:
         self._approved = approved
         self._frozen = frozen
         self._frozen_tool = frozen_tool
-        self._given = _read_grants(manifest)
+        self._given = read_grants(manifest)
+        self._peers = Peers(manifest, self._given)
 
     async def enter(self, call: Call, facts: Facts) -> Through:
         """Judge one call; facts are written whatever the verdict."""
@@ -125,6 +115,8 @@ class CapabilityRing:
     def _judge(self, call: Call, found: dict[str, Json]) -> Verdict:
         if call.kind == "operate":
             return self._operate(call)
+        if call.kind == "message":
+            return self._peers.message(call, found)
         role = self._role(call.subject)
         if role is None:
             return Denied(code="unknown_agent", reason="this is no registered agent in this role",
@@ -132,7 +124,7 @@ class CapabilityRing:
         if call.kind == "model":
             return self._model(call, role, found)
         if call.kind == "secret":
-            return self._svid(call, role, found)
+            return self._peers.secret(call) or self._svid(call, role, found)
         if call.kind != "tool":
             return Denied(code="not_granted", reason=f"calls of kind {call.kind!r} are not given to this agent")
         if call.target.name == LIST:
@@ -202,8 +194,8 @@ class CapabilityRing:
             return _invalid(errors)
         return self._resources(call, given, tool, found)
 
-    def _resources(self, call: Call, given: _Given, tool: Tool, found: dict[str, Json]) -> Verdict:
-        covered = [(resource, _covering(given.patterns, resource)) for resource in call.resources]
+    def _resources(self, call: Call, given: Given, tool: Tool, found: dict[str, Json]) -> Verdict:
+        covered = [(resource, covering(given.patterns, resource)) for resource in call.resources]
         found["resources"] = [{"id": resource.id, "covered_by": pattern} for resource, pattern in covered]
         typed = [arg for arg, role in tool.operation.args.items() if resource_type(role)]
         if typed and not covered:
@@ -218,13 +210,13 @@ class CapabilityRing:
                                      "is outside what this agent was given",
                               detail={"remedy": f"add {resource.type}:{resource.id[:200]} to {given.path}",
                                       "granted": [one.text for one in given.patterns]})
-        for argument, most in given.grant.max.items():
-            value = call.args.get(argument)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not value <= most:
-                return Denied(code="over_maximum",
-                              reason=f"argument {argument!r} must be a number within its limit",
-                              detail={"max": most, "remedy": f"see {given.path}.max"})
-        if given.grant.approval == "always" and not self._approved(call):
+        if argument := given.bounds(call.args):
+            return Denied(code="over_maximum", reason=f"argument {argument!r} must be a number within its limit",
+                          detail={"max": given.grant.max[argument], "remedy": f"see {given.path}.max"})
+        if beyond := self._peers.tool(call):
+            return beyond
+        asks = given.grant.approval == "always" or self._peers.asks(call)
+        if asks and not self._approved(call):
             return NeedsApproval(code="approval_required", question=f"May {call.tenant}'s agent use {tool.name}?",
                                  remedy=f"{given.path}.approval = \"always\"")
         return Allowed()
@@ -239,28 +231,6 @@ class CapabilityRing:
         return {"exists": self._catalogues.of(call.tenant).tool(name) is not None,
                 "nearest": difflib.get_close_matches(name, given, n=1),
                 "remedy": f'add "{name}" to tenants.{call.tenant}.roles.{role.name}.tools'}
-
-
-def _read_grants(manifest: Manifest) -> Mapping[tuple[str, str, str], _Given]:
-    given: dict[tuple[str, str, str], _Given] = {}
-    problems: list[str] = []
-    for tenant in manifest.tenants.values():
-        for role in tenant.roles.values():
-            for name, grant in role.tools.items():
-                path = f'tenants.{tenant.name}.roles.{role.name}.tools."{name}"'
-                try:
-                    patterns = tuple(parse_pattern(text) for text in grant.resources)
-                except BadInput as error:
-                    problems.append(f"{path}: {error.cause}")
-                    continue
-                given[tenant.name, role.name, name] = _Given(grant=grant, patterns=patterns, path=path)
-    if problems:
-        raise ManifestError(tuple(problems))
-    return given
-
-
-def _covering(patterns: tuple[Pattern, ...], resource: Resource) -> str | None:
-    return next((pattern.text for pattern in patterns if covers(pattern, resource)), None)
 
 
 def _named(typed: Sequence[str], args: Json) -> list[tuple[str, str]]:

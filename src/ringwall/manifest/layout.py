@@ -6,21 +6,19 @@ from types import MappingProxyType
 from typing import Final, get_args
 
 from ringwall.call import Effectclass
-from ringwall.manifest import spell, types
+from ringwall.manifest import layout_identity, layout_peers, spell, types
 from ringwall.manifest.shapes import Choice, Entry, File, Flag, Layout, ListOf, MapOf, Number, Record, Text, Whole
+from ringwall.manifest.texts import CLEARANCE as _CLEARANCE
+from ringwall.manifest.texts import NAME, NAME_PATTERN
+from ringwall.manifest.texts import OPERATION as _OPERATION
 
-_NAME_PATTERN = f"^[A-Za-z0-9._-]{{1,{spell.MAX_NAME}}}$"
-NAME: Final = Text(what="a name", read=spell.name, pattern=_NAME_PATTERN)
-_TENANT = Text(what="a name", read=spell.tenant, pattern=_NAME_PATTERN)
+_TENANT = Text(what="a name", read=spell.tenant, pattern=NAME_PATTERN)
 _FILLED = Text(what="a text", read=spell.filled, pattern=".")
-_OPERATION = Text(what='"server/operation"', read=spell.operation_name,
-                  pattern="^[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}$")
 _FIELD = Text(what='the name of a field, or "*"', read=spell.field_name, pattern=r"^(\*|[A-Za-z0-9._-]{1,64})$")
 _RESOURCE = Text(what='a pattern such as "path:/srv/docs/"', read=spell.resource_pattern,
                  pattern=f"^({'|'.join(spell.KINDS)}):")
 _RATE = Text(what='a rate such as "60/min burst 10"', read=spell.rate,
              pattern=f"^[0-9]+/({'|'.join(spell.UNIT_SECONDS)})( burst [0-9]+)?$")
-_CLEARANCE = Choice(options=get_args(types.Clearance))
 _COUNT = Whole(low=1, high=spell.MAX_COUNT)
 _MICROS = Whole(low=1, high=spell.MAX_MICROS)
 _PRICED = Whole(low=0, high=10**9)  # a thousand a million tokens; MAX_COUNT tokens then cost at most 10**12
@@ -197,8 +195,8 @@ _AGENT = Layout(
               doc="Who may call: `one`, only the launched process (the default); `tree`, its descendants too."),
         Entry(key="read_only", shape=ListOf(item=File()), doc="What else its view shows, read-only."),
         Entry(key="work", shape=File(), doc="A folder of yours as its `/workspace`. Absent: Ringwall keeps one."),
+        *layout_peers.AGENT_ENTRIES,
     ),
-    later={"send": "messages between agents", "receive": "messages between agents"},
 )
 _TENANT_TABLE = Layout(
     of=types.Tenant, key_attr="name",
@@ -291,7 +289,7 @@ _POLICY = Layout(
               doc="A bundle that `ringwall policy build` made. Absent: the policy that ships with Ringwall."),
         Entry(key="keys", shape=ListOf(item=File()),
               doc="Public keys (PEM). With any, the bundle must be signed by one of them."),
-        Entry(key="scope", shape=Text(what="a name", read=spell.name, pattern=_NAME_PATTERN),
+        Entry(key="scope", shape=Text(what="a name", read=spell.name, pattern=NAME_PATTERN),
               doc="What the bundle must have been signed for (`ringwall policy build --scope`)."),
         Entry(key="backend", shape=Choice(options=("embedded", "opa")),
               doc="What decides: `embedded`, the core itself (the default); `opa`, an OPA on this machine."),
@@ -302,33 +300,12 @@ _POLICY = Layout(
               doc="Whether decisions that allow are remembered for the very same input. Default: false."),
     ),
 )
-_TRUST_DOMAIN = Text(what="a trust domain", read=spell.trust_domain, pattern="^[a-z0-9._-]{1,255}$")
-_FEDERATED = Layout(
-    of=types.Federated, key_attr="trust_domain",
-    entries=(
-        Entry(key="bundle", shape=File(), required=True,
-              doc="Its SPIFFE bundle document. It is read again when it changes. Whoever can write it decides who "
-                  "is believed for that domain, so it lies where only you can."),
-    ),
-    later={"endpoint": "bundle endpoints", "profile": "bundle endpoints"},
-)
-_IDENTITY = Layout(
-    of=types.IdentitySettings,
-    entries=(
-        Entry(key="issuer", doc="The `iss` of JWT-SVIDs: an https URL under which outsiders find the keys. "
-                                "Default: `https://` and the trust domain.",
-              shape=Text(what="an https URL", read=spell.issuer, pattern="^[Hh][Tt][Tt][Pp][Ss]://")),
-        Entry(key="federation", shape=MapOf(name=_TRUST_DOMAIN, value=Record(of=types.Federated)),
-              doc="Other trust domains whose SVIDs are verified here, each by its own bundle and nothing else."),
-    ),
-    later={"spire": "SPIRE mode"},
-)
 _MANIFEST = Layout(
     of=types.Manifest,
     entries=(
         Entry(key="version", shape=Whole(low=1, high=1), required=True, doc="The version of this format: 1."),
         Entry(key="trust_domain", required=True, doc="The SPIFFE trust domain of all identities here.",
-              shape=_TRUST_DOMAIN),
+              shape=layout_identity.TRUST_DOMAIN),
         Entry(key="identity", shape=Record(of=types.IdentitySettings),
               doc="What identities say and which others are known: docs/identity.md."),
         Entry(key="guard", shape=Record(of=types.GuardSettings), doc="When findings in texts block."),
@@ -339,6 +316,9 @@ _MANIFEST = Layout(
         Entry(key="policy", shape=Record(of=types.PolicySettings), doc="Which policy decides, and where."),
         Entry(key="operators", shape=Record(of=types.Operators),
               doc="Who may operate. Absent: root and the user who runs Ringwall may do everything."),
+        Entry(key="a2a", shape=Record(of=types.A2ASettings), doc="How tasks are handed on between agents."),
+        Entry(key="peers", shape=MapOf(name=NAME, value=Record(of=types.Remote)),
+              doc="Agents elsewhere that agents here may talk to."),
         Entry(key="models", shape=MapOf(name=NAME, value=Record(of=types.Model)), doc="Model upstreams."),
         Entry(key="tools", shape=MapOf(name=NAME, value=Record(of=types.ToolServer)), doc="Tool servers."),
         Entry(key="secrets", shape=MapOf(name=NAME, value=Record(of=types.Secret)), doc="Secrets Ringwall holds."),
@@ -347,7 +327,7 @@ _MANIFEST = Layout(
     ),
 )
 LAYOUTS: Final = MappingProxyType({one.of: one for one in (
-    _MANIFEST, _GUARD, _FLOW, _AUDIT, _POLICY, _APPROVALS, _LIMITS_SETTINGS, _IDENTITY, _FEDERATED, _PRICE,
+    _MANIFEST, _GUARD, _FLOW, _AUDIT, _POLICY, _APPROVALS, _LIMITS_SETTINGS, *layout_identity.LAYOUTS, _PRICE,
     _MODEL, _SERVER,
     _OPERATION_TABLE, _SECRET, _INJECTION, _TENANT_TABLE, _LIMITS, _ROLE, _SVID, _GRANT, _AGENT, _OPERATORS,
-    _NAMED_OPERATOR)})
+    _NAMED_OPERATOR, *layout_peers.LAYOUTS)})

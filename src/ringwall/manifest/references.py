@@ -9,8 +9,10 @@ from typing import Final
 from ringwall.errors import BadInput
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.identity.workload.interface import reserved
+from ringwall.manifest.conversations import Conversations
 from ringwall.manifest.problems import Key, Problems, quoted, spelled
 from ringwall.manifest.spell import MAX_NAME
+from ringwall.manifest.trust import Trust
 from ringwall.manifest.types import ROLE_VERBS, Agent, Grant, Limits, Manifest, Operation, Role, Tenant, ToolServer
 
 PatternCheck = Callable[[str], object]
@@ -42,8 +44,9 @@ class References:
             self._tenant(tenant, ("tenants", name))
         self._operators()
         self._policy()
-        self._federation()
+        Trust(self._manifest, self._problems).check()
         self._folders()
+        Conversations(self._manifest, self._problems).check()
 
     def _policy(self) -> None:
         policy = self._manifest.policy
@@ -57,12 +60,6 @@ class References:
         if (policy.backend == "opa") != bool(policy.opa) and not self._problems.under(("policy",)):
             fix = 'write: opa = "unix:/run/opa.sock"' if not policy.opa else 'write: backend = "opa"'
             self._problems.add(("policy", "opa"), "belongs to backend = \"opa\", and both to each other", fix=fix)
-
-    def _federation(self) -> None:
-        own = self._manifest.trust_domain
-        if own in self._manifest.identity.federation:
-            self._problems.add(("identity", "federation", own), "is this installation's own trust domain: its "
-                               "bundle is the authority's own", fix="leave it out")
 
     def _webhook(self) -> None:
         approvals, key = self._manifest.approvals, ("approvals", "webhook_secret")
@@ -241,6 +238,10 @@ class References:
             (("secrets", name, "file"), secret.file) for name, secret in self._manifest.secrets.items()]
         if self._manifest.limits.password_file is not None:
             hidden.append((("limits", "password_file"), self._manifest.limits.password_file))
+        if self._manifest.identity.publish_key is not None:
+            hidden.append((("identity", "publish_key"), self._manifest.identity.publish_key))
+        if self._manifest.a2a.envoy_folder is not None:
+            hidden.append((("a2a", "envoy_folder"), self._manifest.a2a.envoy_folder))
         for key, file in hidden:
             view = next((folder for folder in _upwards(file) if folder in views), None)
             if view and not self._problems.under(key[:-1]):

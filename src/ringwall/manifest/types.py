@@ -155,14 +155,80 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Skill:
+    """A skill that an agent offers over A2A: media types in and out, and where files by URL may lie."""
+
+    name: str
+    input: tuple[str, ...] = ("text/plain", "application/json")
+    output: tuple[str, ...] = ("text/plain", "application/json")
+    uris: tuple[str, ...] = ()  # prefixes of URLs of file parts, both ways; empty: no file by URL
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendGrant:
+    """To which peer an agent may send messages, for which of its skills, and what that peer may be shown.
+
+    ``peer``: an agent of the same tenant, ``tenant/agent``, or a name in ``[peers]``.
+    """
+
+    peer: str
+    skills: tuple[str, ...] = ()
+    clearance: Clearance | None = None  # None: private within the tenant, else public, or what [peers] says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiveGrant:
+    """From which peer an agent takes messages, for which of its skills, and what it may do for that peer that the
+    peer itself may not: ``lends`` names tools, ``relays`` names ``peer/skill``."""
+
+    peer: str
+    skills: tuple[str, ...] = ()
+    lends: tuple[str, ...] = ()
+    relays: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """An agent: a role, how many processes may call, what else its view shows."""
+    """An agent: a role, how many processes may call, what else its view shows, with whom it talks.
+
+    Ports are of 127.0.0.1 inside its own network namespace.
+    """
 
     name: str
     role: str
     processes: Literal["one", "tree"] = "one"
     read_only: tuple[Path, ...] = ()
     work: Path | None = None  # a folder of yours as /workspace; None: Ringwall keeps one
+    send: Mapping[str, SendGrant] = field(default_factory=dict[str, SendGrant])
+    receive: Mapping[str, ReceiveGrant] = field(default_factory=dict[str, ReceiveGrant])
+    skills: Mapping[str, Skill] = field(default_factory=dict[str, Skill])
+    listen: str = ""  # host:port of this machine where its messages arrive, over mutual TLS
+    serve: int | None = None  # the port its own A2A server listens on
+    push: int | None = None  # the port it takes push notifications on
+    door: int | None = None  # the port of its door over TCP, for programs that know no Unix sockets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """An agent elsewhere that agents here may talk to over A2A."""
+
+    name: str
+    spiffe_id: str
+    url: str  # https, of its JSON-RPC interface
+    clearance: Clearance = "public"
+    skills: Mapping[str, Skill] = field(default_factory=dict[str, Skill])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class A2ASettings:
+    """How far a task may be handed on: ``max_hops`` agents one after the other. Who ends the TLS of those who
+    come: the tenants' sidecars, or an Envoy of uid ``envoy_uid`` whose sockets are in ``envoy_folder``."""
+
+    max_hops: int = 4
+    terminator: Literal["sidecar", "envoy"] = "sidecar"
+    envoy_uid: int | None = None  # None: the user who runs Ringwall
+    envoy_folder: Path | None = None  # None: peers/ in the state folder, which only that user can enter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,18 +351,27 @@ class PolicySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Federated:
-    """Another trust domain whose SVIDs are verified here."""
+    """Another trust domain whose SVIDs are verified here. ``bundle``: its document, or where there is an endpoint,
+    the first one."""
 
     trust_domain: str
-    bundle: Path
+    bundle: Path | None = None
+    endpoint: str = ""  # https URL of its bundle endpoint; empty: only the file
+    profile: Literal["", "https_web", "https_spiffe"] = ""
+    spiffe_id: str = ""  # of the endpoint's certificate; https_spiffe only
+    ca_file: Path | None = None  # who signs it; https_web only; None: the system's authorities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentitySettings:
-    """What SVIDs say about their issuer, and which other trust domains are known."""
+    """What SVIDs say about their issuer, which other trust domains are known, and where ours is published."""
 
     issuer: str = ""
     federation: Mapping[str, Federated] = field(default_factory=dict[str, Federated])
+    publish: str = ""  # host:port where others fetch our bundle and keys; empty: nowhere
+    publish_cert: Path | None = None  # with publish_key: https_web; without: https_spiffe
+    publish_key: Path | None = None
+    spire: Path | None = None  # the Workload API of a SPIRE agent; None: our own authority issues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,6 +389,8 @@ class Manifest:
     approvals: ApprovalSettings = field(default_factory=ApprovalSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
+    a2a: A2ASettings = field(default_factory=A2ASettings)
+    peers: Mapping[str, Remote] = field(default_factory=dict[str, Remote])
     models: Mapping[str, Model] = field(default_factory=dict[str, Model])
     tools: Mapping[str, ToolServer] = field(default_factory=dict[str, ToolServer])
     secrets: Mapping[str, Secret] = field(default_factory=dict[str, Secret])

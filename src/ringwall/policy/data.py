@@ -1,4 +1,7 @@
-"""The manifest's grants as the data document that policies look things up in: tenant, then role, then tool."""
+"""The manifest's grants as the data document that policies look things up in: tenant, then role, then tool.
+
+Who talks to whom is by SPIFFE ID: see ``conversations``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Protocol
 from ringwall.call import Json
 from ringwall.identity.workload.interface import JWT, X509
 from ringwall.manifest.types import VERBS, Grant, Manifest, Operation, Role, Tenant
+from ringwall.policy.conversations import conversations
 
 
 class Pattern(Protocol):
@@ -32,14 +36,15 @@ def policy_data(manifest: Manifest, parse_pattern: ParsePattern) -> Json:
         parse_pattern: ``capability.resources.parse_pattern``. What it raises comes through.
 
     Returns:
-        ``{"ringwall": {"trust_domain": ..., "operators": {...}, "tenants": {...}}}``. A granted tool whose
-        operation is not declared is left out, and so never allowed.
+        ``{"ringwall": {"trust_domain", "operators", "tenants", "agents", "peers", "max_hops"}}``. A granted tool
+        whose operation is not declared is left out, and so never allowed.
 
     """
     return {"ringwall": {
         "trust_domain": manifest.trust_domain,
         "operators": _operators(manifest),
         "tenants": {name: _tenant(manifest, tenant, parse_pattern) for name, tenant in manifest.tenants.items()},
+        **conversations(manifest),
     }}
 
 

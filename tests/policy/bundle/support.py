@@ -19,7 +19,8 @@ from ringwall.policy.build import CAPABILITIES, SHIPPED, SOURCES, shipped
 from ringwall.policy.bundle.make import contents
 from ringwall.policy.bundle.signature import PublicKey, SigningKey
 
-ROOTS = ["acme", "ringwall/decide", "ringwall/facts", "ringwall/grants", "ringwall/site", "ringwall/subject"]
+ROOTS = ["acme", "ringwall/decide", "ringwall/facts", "ringwall/grants", "ringwall/messages",
+         "ringwall/site", "ringwall/subject"]
 
 
 def plan() -> bytes:

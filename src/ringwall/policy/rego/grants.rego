@@ -4,9 +4,10 @@
 
 package ringwall.grants
 
+import data.ringwall.messages
 import data.ringwall.subject
 
-kind_known if input.call.kind in {"tool", "model", "operate", "secret"}
+kind_known if input.call.kind in {"tool", "model", "operate", "secret", "message"}
 
 default given := false
 
@@ -19,6 +20,8 @@ given if model_given
 given if operating
 
 given if svid_given
+
+given if messages.given
 
 # -- tools
 
@@ -38,6 +41,7 @@ tool_given if {
 	named
 	covered
 	bounded
+	delegated
 }
 
 declared if {
@@ -54,16 +58,18 @@ named if {
 
 named if count(tool.resources) == 0
 
-covered if {
+covered if covers(tool)
+
+covers(given_tool) if {
 	is_array(input.call.resources)
 	every resource in input.call.resources {
-		within_grant(resource)
+		within_grant(resource, given_tool)
 	}
 }
 
-within_grant(resource) if {
+within_grant(resource, given_tool) if {
 	is_array(resource.key)
-	some pattern in tool.resources
+	some pattern in given_tool.resources
 	pattern.type == resource.type
 	within(resource.key, pattern)
 }
@@ -82,9 +88,11 @@ within(key, pattern) if {
 	}
 }
 
-bounded if {
+bounded if bounds(tool)
+
+bounds(given_tool) if {
 	is_object(input.call.args)
-	every argument, most in tool.max {
+	every argument, most in given_tool.max {
 		at_most(argument, most)
 	}
 }
@@ -97,6 +105,44 @@ at_most(argument, most) if {
 	is_number(input.call.args[argument])
 	input.call.args[argument] <= most
 }
+
+# -- while others' tasks are under way: each of them must have the tool itself, or it is lent
+
+delegated if {
+	is_array(input.call.acting_for)
+	every one in input.call.acting_for {
+		lent(one)
+	}
+}
+
+# concat makes it plain to the plan that these are texts: no number finds a key of the same digits.
+lent(one) if lends(one)
+
+lent(one) if is_object(own_tool(one))
+
+lends(one) if {
+	is_string(one)
+	is_string(input.subject.id)
+	is_string(input.call.target)
+	data.ringwall.agents[input.subject.id].receive[concat("", [one])].lends[input.call.target] == true
+}
+
+# What it has itself: the tool of this name of another tenant has other servers and other data.
+own_tool(one) := their_tool if {
+	is_string(one)
+	is_string(input.call.target)
+	theirs := data.ringwall.agents[concat("", [one])]
+	theirs.tenant == input.subject.tenant
+	their_role := data.ringwall.tenants[concat("", [theirs.tenant])].roles[concat("", [theirs.role])]
+	their_tool := their_role.tools[input.call.target]
+	covers(their_tool)
+	bounds(their_tool)
+}
+
+# Whom a human must let use it is not spared that by asking another.
+unattended_for(one) if lends(one)
+
+unattended_for(one) if own_tool(one).approval == "never"
 
 # -- the listing, models, operators
 
@@ -125,10 +171,13 @@ operating if {
 	input.call.target in subject.verbs
 }
 
-# -- identities an agent may hold itself
+# -- identities an agent may hold itself, and not while it works for others
+
+unbidden if input.call.acting_for == []
 
 svid_given if {
 	subject.registered
+	unbidden
 	input.call.kind == "secret"
 	input.call.direction == "out"
 	input.call.target == "svid/x509"
@@ -139,6 +188,7 @@ svid_given if {
 
 svid_given if {
 	subject.registered
+	unbidden
 	input.call.kind == "secret"
 	input.call.direction == "out"
 	input.call.target == "svid/jwt"
@@ -159,13 +209,19 @@ approved if {
 	input.facts.policy.approved == true
 }
 
-unattended if tool.approval == "never"
+unattended if {
+	tool.approval == "never"
+	is_array(input.call.acting_for)
+	every one in input.call.acting_for {
+		unattended_for(one)
+	}
+}
 
 unattended if approved
 
 ask contains {
 	"code": "approval_required",
-	"question": "this tool is given with approval = \"always\"",
+	"question": "this tool is given with approval = \"always\", here or to an agent that this work is for",
 	"rule": "grants.rego: unattended",
 } if {
 	tool_given
@@ -211,13 +267,41 @@ deny contains {
 }
 
 deny contains {
+	"code": "beyond_delegation",
+	"reason": "an agent that this work is for was not given this",
+	"rule": "grants.rego: delegated",
+} if {
+	tool_known
+	not delegated
+}
+
+deny contains {
+	"code": "beyond_delegation",
+	"reason": "not while another agent's task is under way",
+	"rule": "grants.rego: unbidden",
+} if {
+	input.call.kind == "secret"
+	not unbidden
+}
+
+deny contains {
 	"code": "not_granted",
 	"reason": "this is not given to the caller",
 	"rule": "grants.rego: given",
 } if {
 	kind_known
 	not tool_known
+	not messages.may
 	not given
+}
+
+deny contains {
+	"code": "not_granted",
+	"reason": "this is not given to the caller",
+	"rule": "messages.rego: addressed",
+} if {
+	messages.may
+	not messages.addressed
 }
 
 deny contains {

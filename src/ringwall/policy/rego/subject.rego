@@ -28,6 +28,17 @@ registered if {
 	input.subject.id == id
 }
 
+# A peer's own certificate proves who it is; here is looked up whom it asks. What it may is for messages.rego.
+received if {
+	input.subject.type == "peer"
+	is_string(input.subject.id)
+	is_string(input.subject.receiver.id)
+	receiver := data.ringwall.agents[input.subject.receiver.id]
+	receiver.tenant == input.subject.tenant
+	receiver.agent == input.subject.receiver.agent
+	receiver.role == input.subject.receiver.role
+}
+
 operator if {
 	input.subject.type == "operator"
 	input.subject.tenant == "system"
@@ -55,6 +66,8 @@ known if registered
 
 known if operator
 
+known if received
+
 may_call if {
 	agent.processes == "one"
 	input.subject.number == 0
@@ -66,6 +79,9 @@ may_call if {
 }
 
 may_call if operator
+
+# A peer speaks for itself. How many processes of the receiver may call is about those.
+may_call if received
 
 deny contains {
 	"code": "unknown_agent",
