@@ -97,6 +97,16 @@ def test_a_call_that_could_not_be_written_down_is_a_refusal_with_its_cause(desk:
     assert "quota_mib" in found["change"]["advice"]
 
 
+def test_a_peer_that_was_turned_away_is_a_refusal_by_its_certificate(desk: Desk) -> None:
+    name = desk.log(lambda journal: journal.note(Event(
+        type="peer_refused", tenant="acme", session=SessionId("s1"),
+        body={"receiver": "spiffe://y", "code": "svid_untrusted"})))
+    found = explained(desk, name)
+    assert (found["result"], found["ring"], found["code"]) == ("refused", "certificate", "svid_untrusted")
+    assert found["title"] == "somebody connected to spiffe://y"
+    assert "its own trust domain" in found["change"]["advice"]
+
+
 def test_without_a_manifest_it_explains_all_the_same(desk: Desk) -> None:
     name = desk.ask("docs/read", {"path": "/srv/private/a"})
     desk.path.unlink()

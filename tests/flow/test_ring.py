@@ -16,7 +16,8 @@ from ringwall.call import Allowed, Chunk, Denied, Facts, Json, Kind, NeedsApprov
 from ringwall.capability.resources import canonical
 from ringwall.flow.book import LabelBook
 from ringwall.flow.labels import CLEAN, Label
-from ringwall.flow.ring import MAX_VALUES, FlowRing, result_label
+from ringwall.flow.ring import FlowRing, result_label
+from ringwall.flow.values import MAX_VALUES
 from ringwall.interface import Stopped, Targets
 from ringwall.manifest.types import ArgumentRole, FlowSettings, Manifest, Model, Operation, OutputLabel, ToolServer
 

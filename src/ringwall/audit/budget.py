@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from ringwall.call import Event, Process, Subject, subject_name
+from ringwall.call import Event, Operator, Peer, Subject, subject_name
 from ringwall.errors import AuditError
 from ringwall.manifest.types import Rate
 
@@ -36,7 +36,8 @@ class Rates(Protocol):
 
 
 class LogBudget:
-    """One log budget an agent. Operators have none: what they do must be on record whatever agents did.
+    """One log budget an agent, and one for each peer of an agent. Operators have none: what they do must be on
+    record whatever agents did.
 
     Args:
         rates: counters of these budgets' own.
@@ -61,12 +62,16 @@ class LogBudget:
         """Take room for an event. Only what an agent can bring about as often as it likes costs it anything."""
         if event.type != BEFORE_CALL or event.subject.startswith("operator:"):
             return True
-        return self._rates.take(f"short:{event.subject}", self._short, size + BATCH).taken
+        receiver = event.body.get("receiver")
+        name = f"{receiver}|{event.subject}" if isinstance(receiver, str) else event.subject
+        return self._rates.take(f"short:{name}", self._short, size + BATCH).taken
 
     def _take(self, part: str, subject: Subject, rate: Rate, size: int) -> bool:
-        if not isinstance(subject, Process):
+        if isinstance(subject, Operator):
             return True
-        return self._rates.take(f"{part}:{subject_name(subject)}", rate, size + BATCH).taken
+        # A peer fills the receiver's log: what it sends there takes nothing from what it may write in its own.
+        name = f"{subject.receiver}|{subject.spiffe_id}" if isinstance(subject, Peer) else subject_name(subject)
+        return self._rates.take(f"{part}:{name}", rate, size + BATCH).taken
 
 
 def _rate(hourly: int, at_once: int) -> Rate:

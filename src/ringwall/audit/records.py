@@ -27,18 +27,22 @@ from ringwall.call import (
     Json,
     NeedsApproval,
     Outcome,
+    Peer,
     Verdict,
     Verdicts,
+    as_object,
     canonical,
     policy_input,
     subject_name,
 )
 from ringwall.errors import AuditError, BadInput
+from ringwall.identity.spiffe import MAX_ID_BYTES
 
 VERSION: Final = 1
 DURABILITY: Final = "fdatasync"  # what had happened before an intent was acknowledged
 MAX_HASHES: Final = 64  # positions hashed one by one; about 1 microsecond each, on the path of every call
 MAX_CLEAR_TEXT: Final = 200  # characters of a name in clear: enough for any honest one
+MAX_CLEAR_CHAIN: Final = 16  # agents of a chain in clear; the body has them all
 WHOLE: Final = "*"  # the position of the arguments as a whole
 CALL_TYPES: Final = frozenset({"intent", "refused", "held"})
 OWN_TYPES: Final = CALL_TYPES | {"outcome", "cut"}  # what no event may be called
@@ -99,6 +103,10 @@ def call_record(call: Call, verdicts: Verdicts, *, type: str, now: float, key: S
         "durability": DURABILITY,
         "key": key.id,
     }
+    if call.kind == "message":
+        clear["message"] = _message(call)
+    if call.acting_for:
+        clear["acting_for"] = list(call.acting_for[:MAX_CLEAR_CHAIN])
     if standing:
         clear["standing"] = dict(standing)
     body = {
@@ -106,8 +114,9 @@ def call_record(call: Call, verdicts: Verdicts, *, type: str, now: float, key: S
         "verdicts": [{"ring": name, **_in_full(verdict)} for name, verdict in verdicts.rings],
     }
     # Names of arguments are known words only once the closed schemas have passed them; inside a model's request
-    # (schemas of functions) they are the agent's own.
-    named = call.kind != "model" and not any(name in {"identity", "capability"} for name, _ in verdicts.denied)
+    # (schemas of functions) and in a message (data, metadata) they are the agent's own.
+    known = not any(name in {"identity", "capability"} for name, _ in verdicts.denied)
+    named = known and call.kind not in {"model", "message"}
     clear["hashes"] = keyed_hashes(call.args, key, named=named and whole)
     if whole:
         return _sealed(clear, body, key)
@@ -115,6 +124,24 @@ def call_record(call: Call, verdicts: Verdicts, *, type: str, now: float, key: S
     # Keyed: a plain hash would tell whoever guesses what was said, also after the session was forgotten.
     clear["left_out"] = {"bytes": len(raw), "hmac": hmac.digest(key.mac, raw, "sha256").hex()}
     return _canonical(clear)
+
+
+def _message(call: Call) -> dict[str, Json]:
+    """Who to whom, how, and where the other half of it is on record; what was said is in the body only."""
+    args = as_object(call.args) or {}
+    envelope = as_object(args.get("envelope")) or {}
+    subject, peer = call.subject, _named(args, "peer", MAX_ID_BYTES)
+    told = {"trace": _named({**args, **envelope}, "trace"), "envelope": _named(envelope, "id"),
+            "record": _named(envelope, "record")}
+    ends = {"sender": str(subject.spiffe_id), "receiver": str(subject.receiver)} if isinstance(subject, Peer) else {
+        "sender": subject_name(subject), "receiver": peer}
+    return {"direction": call.target.direction, **ends, "method": _named(args, "method"),
+            "skill": _named(args, "skill"), **{name: text for name, text in told.items() if text}}
+
+
+def _named(found: Mapping[str, Json], name: str, most: int = MAX_CLEAR_TEXT) -> str:
+    text = found.get(name)
+    return text[:most] if isinstance(text, str) else ""
 
 
 def outcome_record(of: int, outcome: Outcome, *, now: float, call: str, subject: str, key: SessionKey | None,

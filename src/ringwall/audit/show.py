@@ -56,10 +56,12 @@ class Shown:
 def stopped_by(record: Record) -> list[tuple[str, str]]:
     """The rings that refused the call, or if none did those that wanted a human, with their codes.
 
-    Before there is a call, the resolver. Nothing stopped a call that ran, though a human may have been asked.
+    Before there is a call, the resolver, or identity by who sent the bytes. Nothing stopped a call that ran, though
+    a human may have been asked.
     """
     if record.type == BEFORE_CALL:
-        return [("resolver", str(record.body.get("code", "")))]
+        code = str(record.body.get("code", ""))
+        return [("identity" if code.startswith("sender_") else "resolver", code)]
     if record.type not in CALL_TYPES or record.type == "intent":
         return []
     verdicts = record.clear["verdicts"]

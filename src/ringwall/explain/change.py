@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from ringwall.call import Call, Denied, Json, Process, Resource, as_array, as_object
+from ringwall.call import Call, Denied, Json, Operator, Peer, Process, Resource, as_array, as_object
 from ringwall.capability.resources import canonical, covers, parse_pattern
 from ringwall.errors import BadInput
 from ringwall.explain.edit import Edit, Path, Text
+from ringwall.identity.spiffe import SpiffeId
+from ringwall.manifest.peers import find_peer, name_of
 from ringwall.manifest.types import Manifest, Operation
 
 _RATE: Final = re.compile(r"([0-9]+)/([a-z]+)(?: burst ([0-9]+))?")  # of our own manifest, already checked
@@ -32,11 +34,20 @@ class Case:
 
     @property
     def role(self) -> Path | None:
-        """Where the role of the calling agent stands."""
-        if not isinstance(self.call.subject, Process):
-            return None
-        who = self.call.subject.spiffe_id
-        return ("tenants", who.tenant, "roles", who.role)
+        """Where the role of the calling agent stands, or of the one that a message comes in to."""
+        who = self.here
+        return None if who is None else ("tenants", who.tenant, "roles", who.role)
+
+    @property
+    def here(self) -> SpiffeId | None:
+        """The agent of ours whose call it is."""
+        match self.call.subject:
+            case Process():
+                return self.call.subject.spiffe_id
+            case Peer():
+                return self.call.subject.receiver
+            case Operator():
+                return None
 
     @property
     def operation(self) -> Operation | None:
@@ -80,6 +91,8 @@ def _not_granted(case: Case) -> Proposal | None:
     if case.call.kind == "secret":
         return Instead(advice="Which SVIDs an agent may hold itself is its role's `svid` table: see "
                               "docs/workload-api.md.")
+    if case.call.kind == "message":
+        return _message(case)
     if case.call.kind != "tool":
         return Instead(advice=f"Calls of kind {case.call.kind!r} cannot be given in this version.")
     name = case.call.target.name
@@ -158,6 +171,46 @@ def _patterns(resources: tuple[Resource, ...] | list[Resource]) -> list[str] | I
     return list(found)
 
 
+# -- messages: both ends must agree, so both are written down
+
+def _message(case: Case) -> Proposal:
+    """Add the skill where the sender may send it and where the receiver takes it."""
+    args, here = as_object(case.call.args) or {}, case.here
+    skill, there = args.get("skill"), str(args.get("peer", ""))
+    if here is None or not isinstance(skill, str) or not skill:
+        return Instead(advice="No skill was named and none is given. Give the two one that they share: `send` of "
+                              "the one and `receive` of the other (docs/manifest.md).")
+    if args.get("method") == "PushNotification":
+        return Instead(advice="A push goes to whoever may send that skill: look at what the agent that asked for "
+                              "it may send.")
+    known = name_of(case.manifest, here.tenant, there)
+    peer = find_peer(case.manifest, here.tenant, known) if known else None
+    if peer is None:
+        return Instead(advice="The manifest does not know this peer. Who it is must be written down first, under "
+                              "[peers] or as an agent of a tenant.")
+    out = case.call.target.direction == "out"
+    edits = [_skilled(case, (here.tenant, here.agent, "send" if out else "receive", known), skill)]
+    if peer.own is not None:
+        back = name_of(case.manifest, peer.own.tenant, str(here))
+        edits.append(_skilled(case, (peer.own.tenant, peer.own.agent, "receive" if out else "send", back), skill))
+    found = tuple(edit for edit in edits if edit is not None)
+    if not found:
+        return Instead(advice="Both ends agree on this skill in the manifest as it is now.")
+    return Change(edits=found, note="Every message for this skill then comes in, whatever it says.")
+
+
+def _skilled(case: Case, place: tuple[str, str, str, str], skill: str) -> Edit | None:
+    """The skill in one agent's list for one peer; None: it is there."""
+    tenant, agent, key, peer = place
+    path: Path = ("tenants", tenant, "agents", agent, key, peer)
+    found = case.text.at(path)
+    if found is not None and not isinstance(found, list):
+        path = (*path, "skills")
+        found = case.text.at(path)
+    listed = as_array(found)
+    return None if skill in (listed or ()) else Edit(path=path, value=[skill], append=listed is not None)
+
+
 # -- arguments
 
 def _undeclared(case: Case) -> Proposal | None:
@@ -231,9 +284,9 @@ def _not_main_process(case: Case) -> Proposal | None:
 
 
 def _unknown_agent(case: Case) -> Proposal | None:
-    if not isinstance(case.call.subject, Process):
+    who = case.here
+    if who is None:
         return None
-    who = case.call.subject.spiffe_id
     tenant = case.manifest.tenants.get(who.tenant)
     if who.trust_domain != case.manifest.trust_domain or tenant is None or who.role not in tenant.roles:
         return Instead(advice="The manifest has no such trust domain, tenant or role. Launch the agent again.")
@@ -263,7 +316,13 @@ def _limits(case: Case) -> Path | None:
     return scopes.get(str(case.said.detail.get("scope")))
 
 
+_PART: Final = Instead(advice="Each peer has an equal part of what the receiver's role may use, so that none uses "
+                              "up another's. Raise `calls` or `concurrent` in the role's limits, or wait.")
+
+
 def _rate_limited(case: Case) -> Proposal | None:
+    if case.said.detail.get("scope") == "peer":
+        return _PART
     path = _limits(case)
     spelled = None if path is None else _RATE.fullmatch(str(case.text.at((*path, "calls"))))
     if path is None or spelled is None:
@@ -276,6 +335,8 @@ def _rate_limited(case: Case) -> Proposal | None:
 
 
 def _too_many_at_once(case: Case) -> Proposal | None:
+    if case.said.detail.get("scope") == "peer":
+        return _PART
     path, most = _limits(case), case.said.detail.get("concurrent")
     if path is None or not isinstance(most, int):
         return None

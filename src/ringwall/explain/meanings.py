@@ -18,6 +18,7 @@ QUESTIONS: Final[Mapping[str, str]] = MappingProxyType({
     "policy": "does the organisation allow it, all facts considered?",
     "approvals": "did a human say yes to exactly this call?",
     "audit": "is it written down?",
+    "certificate": "who is proved to be at the other end?",
 })
 """What each ring asks."""
 
@@ -44,6 +45,11 @@ _RINGS: Final[Mapping[str, str]] = MappingProxyType({
         "with `ringwall policy replay --draft DIR` what else that changes."
     ),
     "approvals": "Ask again: the call is then put before a human anew.",
+    "certificate": (
+        "Look at the certificate (`ringwall svid verify FILE --bundle FILE`); docs/errors.md has the code. An "
+        "authority vouches for its own trust domain and no other; a newer bundle of a partner goes under "
+        "[identity.federation]."
+    ),
     "audit": (
         "No call may run that cannot be written down. Mend what keeps the log from being written: `ringwall "
         "doctor`."
@@ -91,12 +97,50 @@ _CODES: Final[Mapping[str, str]] = MappingProxyType({
     "unknown_verb": "There is no such verb: `ringwall --help`.",
     "no_session": "The call belongs to no open session: the run it came from is over. Launch the agent again.",
     "not_attested": "No manifest makes an unattested process trusted: see the identity ring's facts.",
+    "skill_unknown": (
+        "The message names no skill that its receiver offers, or none where there are several. The sender names "
+        "one in message.metadata[\"urn:ringwall:skill\"]."
+    ),
+    "loop": "The task would come back to an agent that it already went through. Ask that agent from outside.",
+    "too_many_hops": "The task was handed on too often. [a2a] max_hops is how often it may be.",
+    "beyond_delegation": (
+        "The agent works for others (acting_for), and may do for them only what they may do themselves. Where it "
+        "is meant to do more for one of them, say so: `lends` or `relays` of its `receive` for that one."
+    ),
+    "mode_not_declared": "The skill does not declare this media type: `input` and `output` of the skill.",
+    "uri_not_declared": "The skill does not declare where files by URL may lie: `uris` of the skill.",
+    "unknown_task": "These two agents have no such task. Task ids belong to the pair that made them.",
+    "task_over": "The task has ended. Begin another one.",
+    "duplicate_message": "This message came already, and was delivered once. A new message has a new messageId.",
+    "bad_label": "Our own core sent a label that it cannot read: report it.",
     "unknown_kind": "Nothing runs calls of this kind in this version.",
     "approval_unavailable": "Nobody can approve here: approvals are switched off.",
     "approval_expired": "Nobody decided in time. Ask again, while somebody watches `ringwall approvals watch`.",
 })
 
 
+_FAMILIES: Final[Mapping[str, str]] = MappingProxyType({
+    "envelope_": (
+        "What the sender's core vouches for does not fit the message: another sender, receiver or body, too old, "
+        "or delivered before. The agent must send through its own door; a core whose clock is wrong must be mended."
+    ),
+    "peer_": (
+        "The other end could not be proved or reached. `ringwall status` tells of listeners and trust bundles; who "
+        "a peer is stands under [peers] and [identity.federation]."
+    ),
+    "a2a_": "The message is not A2A 1.0 as its closed schema has it. The sender must mend it.",
+})
+"""By how a code begins; in the identity ring these name processes, and there the ring's own words hold."""
+
+
+def by_code(code: str) -> str:
+    """What to do about exactly this code; empty: nothing that holds wherever it stands."""
+    return _CODES.get(code, "")
+
+
 def instead(ring: RingName | str, code: str) -> str:
     """What to do where no change of the manifest is right."""
-    return _CODES.get(code) or _RINGS.get(ring, "Nothing is known about this refusal; see docs/errors.md.")
+    families: Mapping[str, str] = _FAMILIES if ring != "identity" else {}
+    family = next((text for start, text in families.items() if code.startswith(start)), "")
+    known = _CODES.get(code) or family or _RINGS.get(ring)
+    return known or "Nothing is known about this refusal; see docs/errors.md."

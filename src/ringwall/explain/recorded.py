@@ -25,6 +25,7 @@ from ringwall.call import (
     LaunchId,
     NeedsApproval,
     Operator,
+    Peer,
     Process,
     Resource,
     RingName,
@@ -37,7 +38,7 @@ from ringwall.call import (
 )
 from ringwall.capability.resolve import resolve_arguments
 from ringwall.errors import AuditError, BadInput
-from ringwall.identity.spiffe import SpiffeId
+from ringwall.identity.spiffe import AnyId, SpiffeId
 from ringwall.keys.interface import RootKeys
 from ringwall.manifest.types import Manifest
 
@@ -98,6 +99,7 @@ class Recorded:
             args=args,
             resources=resources,
             approval=None if said["approval"] is None else Approval(record=said["approval"]),
+            acting_for=tuple(str(one) for one in as_array(said.get("acting_for")) or ()),
         )
 
 
@@ -194,5 +196,13 @@ def _subject(said: Mapping[str, Json]) -> Subject:
             launch=LaunchId(said["launch"]),
             connection=0,
             number=said["number"],
+        )
+    if said["type"] == "peer":
+        to = said["receiver"]
+        return Peer(
+            spiffe_id=AnyId.parse(cast("str", said["id"])),
+            receiver=SpiffeId.parse(cast("str", to["id"])),
+            launch=LaunchId(to["launch"]),
+            connection=0,
         )
     return Operator(name=said["name"], uid=said["uid"], connection=0, tenant=said["tenant"])

@@ -8,17 +8,18 @@ from typing import Final, Protocol
 
 from ringwall.audit.budget import BEFORE_CALL
 from ringwall.audit.records import CALL_TYPES
-from ringwall.audit.show import Shown
+from ringwall.audit.show import Shown, stopped_by
 from ringwall.call import Denied, Json, NeedsApproval, RingName, as_array, as_object
 from ringwall.errors import PolicyError, RingwallError
 from ringwall.explain.judge import decided
-from ringwall.explain.meanings import instead
+from ringwall.explain.meanings import by_code, instead
 from ringwall.explain.recorded import Recorded, Unreadable, as_fact, from_body
 from ringwall.explain.suggest import Advisor, Suggestion
 from ringwall.policy.ring import CALL
 
 MAX_SHOWN: Final = 20  # members of a list of facts
 UNRECORDED: Final = "refused_unrecorded"  # the wall's event for a call that could not be written down
+PEER_REFUSED: Final = "peer_refused"  # the core's event for a certificate that it did not let in
 # Facts that decide nothing here: the verdict once more, hashes, versions.
 _SAID: Final = frozenset({"granted", "denied", "blocked", "definition", "version", "revision"})
 
@@ -117,6 +118,8 @@ async def explain(shown: Shown, advisor: Advisor | RingwallError, policy: Tracin
         return _unrecorded(shown)
     if kind == "launch":
         return _launch(shown)
+    if kind == PEER_REFUSED:
+        return _peer_refused(shown)
     if kind not in CALL_TYPES:
         return Explanation(name=shown.name, title=kind, result="noted", meaning="This record is no refusal.")
     seen = from_body(shown.tenant, shown.record, shown.body) if shown.body is not None else None
@@ -159,6 +162,9 @@ async def _suggested(seen: Recorded, advisor: Advisor | RingwallError) -> Sugges
 
 def _title(shown: Shown) -> str:
     clear = shown.record.clear
+    message = as_object(clear.get("message"))
+    if message is not None:
+        return f"{message['sender']} sent {clear['target']} ({message['method']}) to {message['receiver']}"
     return f"{clear['subject']} asked for {clear['kind']} {clear['target']}"
 
 
@@ -190,6 +196,8 @@ def _facts(seen: Recorded, ring: RingName | None, said: object) -> dict[str, Jso
     found: dict[str, Json] = {"arguments": call["args"]}
     if call["resources"]:
         found["resources"] = [f"{r['type']}:{r['id']}" for r in call["resources"][:MAX_SHOWN]]
+    if call.get("acting_for"):
+        found["acting_for"] = call["acting_for"][:MAX_SHOWN]
     own = {name: fact for name, fact in (as_object(seen.facts.get(ring or "")) or {}).items() if name not in _SAID}
     if own:
         found[str(ring)] = own
@@ -238,6 +246,8 @@ def _allowed(shown: Shown, seen: Recorded) -> Explanation:
         "unknown": "The core ended while it ran, so nobody knows how it ended.",
         "running": "It runs, or the core was stopped.",
     }.get(end, "")
+    if end == "unknown":
+        advice = by_code(code) or advice
     return Explanation(
         name=shown.name,
         title=_title(shown),
@@ -288,10 +298,10 @@ def _before(shown: Shown) -> Explanation:
     event = shown.record.body
     code = str(event.get("code", ""))
     cause = str((as_object(shown.body) or {}).get("cause", ""))
-    facts: dict[str, Json] = {"kind": event.get("kind"), "launch": event.get("launch")}
+    facts: dict[str, Json] = {name: event[name] for name in ("kind", "launch", "receiver") if name in event}
     if "count" in shown.record.clear:
         facts["times"] = shown.record.clear["count"]
-    ring = "attempts" if code == "too_many_attempts" else "resolver"
+    ring = "attempts" if code == "too_many_attempts" else stopped_by(shown.record)[0][0]
     return Explanation(
         name=shown.name,
         title=f"{shown.record.clear['subject']} sent a request that never became a call",
@@ -321,6 +331,24 @@ def _unrecorded(shown: Shown) -> Explanation:
         meaning="What cannot be written down does not happen. That it was asked for was counted.",
         facts=facts,
         suggestion=Suggestion(advice=instead("audit", code)),
+    )
+
+
+def _peer_refused(shown: Shown) -> Explanation:
+    """Somebody who knocked at an agent's listener; nothing of what he would have sent was read."""
+    event = shown.record.body
+    code = str(event.get("code", ""))
+    facts: dict[str, Json] = {"receiver": event.get("receiver"), "times": shown.record.clear.get("count")}
+    return Explanation(
+        name=shown.name,
+        title=f"{shown.record.clear['subject'] or 'somebody'} connected to {event.get('receiver')}",
+        result="refused",
+        ring="certificate",
+        code=code,
+        meaning="The connection was closed before anything that came over it was read. A name stands here only "
+        "where it was proved.",
+        facts=facts,
+        suggestion=Suggestion(advice=instead("certificate", code)),
     )
 
 

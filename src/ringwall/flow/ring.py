@@ -6,7 +6,7 @@ before the text that changed them is delivered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 from ringwall.call import (
@@ -16,7 +16,6 @@ from ringwall.call import (
     Denied,
     Facts,
     Json,
-    NeedsApproval,
     RingName,
     Subject,
     Verdict,
@@ -27,15 +26,15 @@ from ringwall.errors import AuditError
 from ringwall.flow.book import LabelBook
 from ringwall.flow.interface import Canonical, SessionLookup, SessionView
 from ringwall.flow.labels import Label, join
+from ringwall.flow.messages import Messages, label_facts
 from ringwall.flow.prompt import Prompt
-from ringwall.flow.rules import NUMBERS, Situation, Value, judged
+from ringwall.flow.rules import Situation, Value, denial, judged
+from ringwall.flow.values import MAX_VALUES, strings
 from ringwall.interface import Passage, Stopped, Targets, Through
 from ringwall.manifest.types import ArgumentRole, Manifest, Operation, OutputLabel, ToolServer
 
 _UNDECLARED = OutputLabel()  # U private
 _LISTING = "ringwall/list"  # the one tool that is no server's; its answer is made of pinned definitions
-MAX_VALUES = 256  # strings of one argument that are looked up in the prompt; more is text, and counts as one
-MAX_NUMBER_BITS = 64  # a number is as harmless as it is short: a longer one is data in digits
 # Roles whose numbers are judged like text: account 5 is a payee like any other.
 _DECISIVE = frozenset({"target", "secret", "ident", "url"})
 
@@ -60,6 +59,7 @@ class FlowRing:
         self._sessions = sessions
         self._book = book
         self._canonical = canonical
+        self._messages = Messages(manifest=manifest, book=book, canonical=canonical)
 
     async def enter(self, call: Call, facts: Facts) -> Passage:
         """Refuses, or asks about, a recipient who may not see the data, or a target that untrusted text may have
@@ -72,24 +72,26 @@ class FlowRing:
         if session is None or session.tenant != call.tenant:
             facts[self.name] = {"denied": True, "rule": 0}
             return Through(Denied(code="no_session", reason="this call belongs to no open session"))
+        if call.kind == "message":
+            return await self._messages.enter(call, facts.setdefault(self.name, {}), session)
         label = self._book.current(session.context)
         if call.kind == "model":
             return self._model(call, facts, session, label)
         server, operation = self._operation(call.target.name)
         if operation is None or server is None:
             verdict: Verdict = Allowed() if call.target.name == _LISTING else _undeclared_tool()
-            facts[self.name] = {"context": _facts(label), **_denial(verdict)}
+            facts[self.name] = {"context": label_facts(label), **denial(verdict)}
             return Through(verdict)
         case = self._situation(call, server, operation, session, label)
         verdict = judged(case)
         facts[self.name] = {
             "effect": case.effect,
-            "context": {**_facts(label), "sources": list(self._book.sources(session.context))},
+            "context": {**label_facts(label), "sources": list(self._book.sources(session.context))},
             "args": [
                 {"name": v.argument, "role": v.role.role, "kind": v.role.kind, "trusted": v.trusted}
                 for v in case.values
             ],
-            **_denial(verdict),
+            **denial(verdict),
         }
         return _Labelling(self._book, session, call, verdict, server, operation)
 
@@ -107,7 +109,7 @@ class FlowRing:
                 reason=f"the model {upstream.name} may not be shown what was read here",
                 detail={"rule": 11, "clearance": upstream.clearance, "context": str(label)},
             )
-        facts[self.name] = {"context": _facts(label), **_denial(verdict)}
+        facts[self.name] = {"context": label_facts(label), **denial(verdict)}
         return Through(verdict)
 
     def _operation(self, name: str) -> tuple[ToolServer | None, Operation | None]:
@@ -221,41 +223,13 @@ def _believed(label: OutputLabel, server: ToolServer) -> Label:
 
 def _judged(name: str, given: Json, role: ArgumentRole, prompt: Prompt) -> list[Value]:
     """Each text of one argument with whether the prompt names it."""
-    found = list(islice(_strings(given, numbers=role.role in _DECISIVE), MAX_VALUES + 1))
+    found = list(islice(strings(given, numbers=role.role in _DECISIVE), MAX_VALUES + 1))
     if len(found) > MAX_VALUES:
         return [Value(argument=name, role=role, trusted=False)]
     return [Value(argument=name, role=role, trusted=prompt.names(text, role.kind)) for text in found]
-
-
-def _strings(value: Json, *, numbers: bool) -> Iterator[str]:
-    """Every string in an argument. One short number carries no text; a list of numbers does."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, bool | int | float):
-        if numbers or (isinstance(value, int) and value.bit_length() > MAX_NUMBER_BITS):
-            yield str(value)
-    elif (items := as_array(value)) is not None:
-        for item in items:
-            yield from _strings(item, numbers=True)
-    elif (fields := as_object(value)) is not None:
-        for name, item in fields.items():
-            yield name
-            yield from _strings(item, numbers=True)
 
 
 def _undeclared_tool() -> Denied:
     return Denied(
         code="undeclared_tool", reason="nothing is declared about this tool's arguments", detail={"rule": 1}
     )
-
-
-def _facts(label: Label) -> Json:
-    return {"integrity": label.integrity, "confidentiality": label.confidentiality}
-
-
-def _denial(verdict: Verdict) -> dict[str, Json]:
-    if isinstance(verdict, Denied):
-        return {"denied": True, "rule": verdict.detail.get("rule", 0), "code": verdict.code}
-    if isinstance(verdict, NeedsApproval):
-        return {"denied": False, "asked": True, "rule": NUMBERS[verdict.code], "code": verdict.code}
-    return {"denied": False}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from ringwall.call import Allowed, Denied, NeedsApproval, Verdict
+from ringwall.call import Allowed, Denied, Json, NeedsApproval, Verdict
 from ringwall.flow.labels import Label
 from ringwall.manifest.types import ArgumentRole, Clearance
 
@@ -172,3 +172,12 @@ def judged(case: Situation) -> Verdict:
         question=" ".join(one.question for one in asked),
         arguments=tuple(dict.fromkeys(name for one in asked for name in one.arguments)),
     )
+
+
+def denial(verdict: Verdict) -> dict[str, Json]:
+    """What facts say of a verdict."""
+    if isinstance(verdict, Denied):
+        return {"denied": True, "rule": verdict.detail.get("rule", 0), "code": verdict.code}
+    if isinstance(verdict, NeedsApproval):
+        return {"denied": False, "asked": True, "rule": NUMBERS[verdict.code], "code": verdict.code}
+    return {"denied": False}

@@ -7,8 +7,9 @@ takes away what can be taken cheaply. Facts and records hold categories and scor
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from ringwall.call import (
@@ -20,18 +21,22 @@ from ringwall.call import (
     End,
     Facts,
     Json,
+    Operator,
+    Peer,
     Process,
     RingName,
     Subject,
     Usage,
     Verdict,
+    as_object,
     digest,
     subject_name,
 )
 from ringwall.errors import BadInput, Unavailable
-from ringwall.guard.interface import Category, Direction, Finding, Findings, Guard
+from ringwall.guard.interface import Direction, Finding, Findings, Guard
+from ringwall.guard.messages import Marked, Pieces, Ways, complete, files, piece, ways
 from ringwall.guard.scanners.normalise import SMUGGLED
-from ringwall.guard.strings import Leaf, leaves, ranges, redact, replace
+from ringwall.guard.strings import Leaf, at, leaves, ranges, redact, replace
 from ringwall.guard.window import HoldBack
 from ringwall.interface import Passage, Stopped, Targets, Through
 from ringwall.manifest.types import GuardSettings
@@ -39,11 +44,6 @@ from ringwall.manifest.types import GuardSettings
 BLOCK_DEFINITION_AT: Final = 0.7  # an injection score this high drops a tool from listings, if none is set
 MAX_JUDGED: Final = 4096  # tool definitions whose judgement is remembered
 
-_TOOL_CALLS: Final = frozenset({"tool_calls", "function_call"})  # judged as arguments when they are called
-_WITHHELD: Final[Mapping[Direction, frozenset[Category]]] = {
-    "tool_result": frozenset({"secret", "hidden"}),
-    "response": frozenset({"secret", "card", "iban", "email", "hidden"}),
-}
 
 
 class GuardRing:
@@ -64,9 +64,10 @@ class GuardRing:
 
     async def enter(self, call: Call, facts: Facts) -> Passage:
         """Scan what the call carries out; the passage scans what comes back."""
-        direction = _outbound(call)
+        way = ways(call)
+        direction = way.going
         try:
-            texts = leaves(call.args)
+            texts = _carried(call)
             scanned = await self._guard.scan(f"{_caller(call)}/{call.id}:in", direction,
                                              [leaf.text for leaf in texts], True, keys=_keys(texts))
         except (Unavailable, BadInput) as fault:
@@ -77,8 +78,7 @@ class GuardRing:
                             **summary(scanned.found)}
         if isinstance(verdict, Denied) or call.kind == "operate":
             return Through(verdict)
-        back: Direction = "response" if call.kind == "model" else "tool_result"
-        return _Passage(self._guard, call, back, self._block_at.get(back), facts)
+        return _Passage(self._guard, call, way, self._block_at.get(way.coming), facts)
 
     async def lists(self, subject: Subject, targets: Targets) -> Targets:
         """Without tools whose definition carries instructions or hidden text. Raises Unavailable."""
@@ -97,7 +97,7 @@ class GuardRing:
             return Denied(code="sensitive_argument", reason="the call carries data that must not leave this way",
                           remedy="leave it out", detail=_detail(refused, texts))
         hidden = [f for f in found if f.category == "hidden" and f.score >= SMUGGLED]
-        if direction == "arguments" and hidden:
+        if hidden and (direction == "arguments" or call.kind == "message"):
             return Denied(code="hidden_text", reason="an argument carries characters that a reader does not see",
                           remedy="send plain text", detail=_detail(hidden, texts))
         limit = self._block_at.get(direction)
@@ -123,26 +123,30 @@ class GuardRing:
 class _Passage:
     """One call's results on their way back."""
 
-    def __init__(self, guard: Guard, call: Call, direction: Direction, block_at: float | None,
-                 facts: Facts) -> None:
+    def __init__(self, guard: Guard, call: Call, way: Ways, block_at: float | None, facts: Facts) -> None:
         self.verdict: Verdict = Allowed()
         self._guard = guard
-        self._direction: Direction = direction
+        self._way = way
         self._block_at = block_at
         self._facts = facts
         self._stream = f"{_caller(call)}/{call.id}:out"
-        self._window = HoldBack(_WITHHELD[direction])
+        self._window = HoldBack(way.withheld)
+        self._pieces = Pieces(way.withheld) if call.kind == "message" else None
         self._streaming = False
 
     async def release(self, chunk: Chunk) -> Sequence[Chunk]:
         """Scan, redact, hold back. Raises Stopped."""
         if not chunk.whole:
             return await self._delta(chunk.value)
+        if self._pieces is not None:
+            return await self._event(self._pieces, chunk)
         before = await self.finish()
-        return (*before, Chunk(value=await self._whole(chunk.value)))
+        return (*before, _with(chunk, await self._marked(chunk.value)))
 
     async def finish(self) -> Sequence[Chunk]:
         """What was held back. Raises Stopped."""
+        if self._pieces is not None:
+            return [_with(one, marked) for one, marked in self._pieces.flush()]
         if not self._streaming:
             return ()
         self._streaming = False
@@ -163,27 +167,42 @@ class _Passage:
         given = self._window.give(scanned.found, last=last)
         return (Chunk(value=given, whole=False),) if given else ()
 
-    async def _whole(self, value: Json) -> Json:
+    async def _event(self, pieces: Pieces, chunk: Chunk) -> Sequence[Chunk]:
+        """One event of a message's answer, or the whole of it."""
+        name, texts = piece(chunk.value)
+        before = pieces.flush() if pieces.waits(name) or name is None else []
+        marked = await self._marked(chunk.value)
+        if name is None:
+            return [*(_with(one, cuts) for one, cuts in before), _with(chunk, marked)]
+        scanned = await self._scan([Leaf((), pieces.take(name, chunk, texts, marked))])
         try:
-            texts = leaves(value, _TOOL_CALLS if self._direction == "response" else frozenset())
+            given = pieces.give(scanned.found, last=complete(chunk.value))
+        except BadInput as fault:
+            raise Stopped(Denied(code=fault.code, reason="the answer carries withheld data in pieces",
+                                 detail={"fault": fault.cause})) from fault
+        return [_with(one, cuts) for one, cuts in (*before, *given)]
+
+    async def _marked(self, value: Json) -> Marked:
+        """What is to be cut out of a value, by place. Raises Stopped where nothing can be cut out."""
+        try:
+            texts = leaves(value, self._way.unscanned)
         except BadInput as fault:
             raise Stopped(_unjudged(fault)) from fault
+        if self._pieces is not None:
+            texts += files(value)
         scanned = await self._scan(texts)
         cuts: dict[int, list[Finding]] = {}
         for finding in scanned.found:
-            if finding.category in _WITHHELD[self._direction]:
+            if finding.category in self._way.withheld:
                 cuts.setdefault(finding.text, []).append(finding)
-        if any(texts[place].key for place in cuts):
+        if any(texts[place].key or texts[place].encoded for place in cuts):
             raise Stopped(Denied(code="sensitive_result", reason="a name in the result carries withheld data",
                                  detail=_detail([f for group in cuts.values() for f in group], texts)))
-        if not cuts:
-            return value
-        return replace(value, {texts[place].pointer: redact(texts[place].text, ranges(group))
-                               for place, group in cuts.items()})
+        return {texts[place].pointer: group for place, group in cuts.items()}
 
     async def _scan(self, texts: Sequence[Leaf]) -> Findings:
         try:
-            scanned = await self._guard.scan(self._stream, self._direction, [leaf.text for leaf in texts], False,
+            scanned = await self._guard.scan(self._stream, self._way.coming, [leaf.text for leaf in texts], False,
                                              keys=_keys(texts))
         except (Unavailable, BadInput) as fault:
             raise Stopped(_unjudged(fault)) from fault
@@ -200,14 +219,33 @@ def summary(found: Sequence[Finding]) -> dict[str, Json]:
             "categories": dict(sorted(Counter(f.category for f in found).items()))}
 
 
-def _outbound(call: Call) -> Direction:
-    return "prompt" if call.kind in {"model", "operate"} else "arguments"
+def _carried(call: Call) -> list[Leaf]:
+    """The texts that a call carries. Who sends a message, and how, is the core's own text. Raises BadInput."""
+    if call.kind != "message":
+        return leaves(call.args)
+    params = (as_object(call.args) or {}).get("params")
+    return [dataclasses.replace(leaf, pointer=("params", *leaf.pointer))
+            for leaf in (*leaves(params), *files(params))]
+
+
+def _with(chunk: Chunk, marked: Marked) -> Chunk:
+    """The chunk without what is marked; its label stays."""
+    if not marked:
+        return chunk
+    texts = {pointer: redact(at(chunk.value, pointer), ranges(found)) for pointer, found in marked.items()}
+    return dataclasses.replace(chunk, value=replace(chunk.value, texts))
 
 
 def _caller(call: Call) -> str:
-    """Whose line this call's texts wait in: an agent's, whatever launches and connections it has."""
+    """Whose line this call's texts wait in: an agent's, whatever launches and connections it has; a peer's own."""
     who = call.subject
-    return f"{who.spiffe_id.tenant}/{who.spiffe_id.agent}" if isinstance(who, Process) else subject_name(who)
+    match who:
+        case Process():
+            return f"{who.spiffe_id.tenant}/{who.spiffe_id.agent}"
+        case Peer():
+            return f"{who.receiver.tenant}/{who.receiver.agent}/from/{digest(str(who.spiffe_id))[:16]}"
+        case Operator():
+            return subject_name(who)
 
 
 def _keys(texts: Sequence[Leaf]) -> list[int]:

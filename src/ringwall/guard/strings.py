@@ -24,11 +24,15 @@ Range: TypeAlias = tuple[int, int, Category]
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A text in a JSON value. ``key``: it is the name of a member, and ``pointer`` that of its value."""
+    """A text in a JSON value. ``key``: it is the name of a member, and ``pointer`` that of its value.
+
+    ``encoded``: it is what the text there says in Base64, so that nothing can be cut out of it.
+    """
 
     pointer: Pointer
     text: str
     key: bool = False
+    encoded: bool = False
 
     @property
     def argument(self) -> str:
@@ -54,7 +58,7 @@ def leaves(value: Json, skip: frozenset[str] = frozenset()) -> list[Leaf]:
         if isinstance(item, str):
             found.append(Leaf(pointer, item, key))
         elif isinstance(item, (int, float)) and abs(item) >= LONG_NUMBER:
-            found.append(Leaf(pointer, str(int(item)) if item == int(item) else str(item)))
+            found.append(Leaf(pointer, _number(item)))
         elif isinstance(item, (dict, list)):
             if len(pointer) >= MAX_DEPTH:
                 raise BadInput(f"the value is nested deeper than {MAX_DEPTH}", code="too_deep")
@@ -99,6 +103,17 @@ def redact(text: str, cuts: Sequence[Range], *, start: int = 0, end: int | None 
         at = min(stop, end)
     pieces.append(text[at:end])
     return "".join(pieces)
+
+
+def at(value: Json, pointer: Pointer) -> str:
+    """The text of a leaf's place as it stands there: numbers are spelled as :func:`leaves` does."""
+    for place in pointer:
+        value = value[place]
+    return value if isinstance(value, str) else _number(value)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
 
 
 def replace(value: Json, texts: Mapping[Pointer, str]) -> Json:

@@ -12,7 +12,7 @@ from typing import Final
 
 from ringwall.errors import BadInput
 from ringwall.guard.interface import Category, Finding
-from ringwall.guard.strings import ranges, redact
+from ringwall.guard.strings import Range, ranges, redact
 
 HOLD: Final = 128  # code points that wait; measured: no character of a secret leaves at 128
 CONTEXT: Final = 256  # code points already emitted that are scanned again, for the words before a value
@@ -50,19 +50,27 @@ class HoldBack:
         """What may be emitted now, given what was found in the text that :meth:`take` returned."""
         window, base = self._context + self._held, len(self._context)
         cuts = ranges([f for f in found if f.category in self._withheld])
-        end = len(window) if last else self._safe(window, [(start, stop) for start, stop, _ in cuts])
+        end = len(window) if last else settled(window, cuts)
         end = max(end, base)
         emitted = redact(window, cuts, start=base, end=end)
         self._context, self._held = window[max(0, end - CONTEXT):end], window[end:]
         return emitted
 
-    def _safe(self, window: str, cuts: Sequence[tuple[int, int]]) -> int:
-        end = max(0, len(window) - HOLD)
-        word = len(window)
-        while word and window[word - 1] in _WORD:
-            word -= 1
-        end = min(end, word)
-        for start, stop in cuts:
-            if start < end < stop:
-                end = start
-        return end
+
+def settled(text: str, cuts: Sequence[Range]) -> int:
+    """How many characters from the start of a text cannot be part of anything that is still to be found in it.
+
+    Args:
+        text: all that waits, with what came before it.
+        cuts: what was found in it; ranges do not overlap.
+
+    """
+    end = max(0, len(text) - HOLD)
+    word = len(text)
+    while word and text[word - 1] in _WORD:
+        word -= 1
+    end = min(end, word)
+    for start, stop, _ in cuts:
+        if start < end < stop:
+            end = start
+    return end

@@ -116,6 +116,8 @@ class Prices:
         return Cost(1, tokens, _money(self._price(call), usage.tokens_in, usage.tokens_out))
 
     def _tool(self, call: Call) -> int:
+        if call.kind != "tool":
+            return 0  # a peer may be called what a server is called
         server, _, operation = call.target.name.partition("/")
         found = self._manifest.tools.get(server)
         known = found.ops.get(operation) if found is not None else None

@@ -15,7 +15,7 @@ from ringwall.interface import Effect
 
 INSIDE: Final = 32  # calls between the limits ring and their effects, in all
 EACH: Final = 16  # of them one tenant's
-WAITING: Final = 128  # calls of one tenant that wait; more are refused at once
+WAITING: Final = 512  # calls of one tenant that wait; more are refused at once. 500 clients may start together
 WAIT_SECONDS: Final = 1.5  # a call that waited this long is refused; the wall gives a ring 2
 
 

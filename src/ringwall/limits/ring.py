@@ -13,6 +13,8 @@ from ringwall.call import (
     End,
     Facts,
     Json,
+    Operator,
+    Peer,
     Process,
     RingName,
     SessionId,
@@ -28,7 +30,7 @@ from ringwall.limits.fair import Turns
 from ringwall.limits.gcra import Take
 from ringwall.limits.interface import MOST, STORE_DOWN, Counters, Reserve
 from ringwall.limits.memory import MemoryCounters
-from ringwall.limits.scopes import MAX_RESOURCES, Scope, Scopes
+from ringwall.limits.scopes import MAX_RESOURCES, Scope, Scopes, whose
 from ringwall.manifest.types import Manifest, Rate
 
 MAX_CHARS_PER_TOKEN: Final = 8  # of an answer: no tokenizer does better on average; a floor for what was used
@@ -45,7 +47,7 @@ class _Reservation(NamedTuple):
 
 
 class LimitsRing:
-    """Counts per tenant, agent, process, tool and resource. Implements ``interface.Ring``.
+    """Counts per tenant, agent, peer, process, tool and resource. Implements ``interface.Ring``.
 
     Args:
         manifest: its limits hold.
@@ -72,8 +74,8 @@ class LimitsRing:
         """Reserve all that the call needs, or nothing."""
         found: dict[str, Json] = {}
         facts[self.name] = found
-        if not isinstance(call.subject, Process):
-            return Through(Allowed())  # an operator: only attempts are counted
+        if isinstance(call.subject, Operator):
+            return Through(Allowed())  # only attempts are counted
         scopes = self._scopes.of(call, call.subject)
         if scopes is None:
             return Through(Denied(code="no_limits", reason="no limits are known for this agent",
@@ -119,8 +121,8 @@ class LimitsRing:
 
         """
         subject = call.subject
-        scopes = self._scopes.of(call, subject) if isinstance(subject, Process) else None
-        if scopes is None or not isinstance(subject, Process):
+        scopes = None if isinstance(subject, Operator) else self._scopes.of(call, subject)
+        if scopes is None or isinstance(subject, Operator):
             return
         wanted = self._prices.wanted(call)
         cost = wanted if end is None else self._prices.used(call, wanted, end, usage)
@@ -178,7 +180,7 @@ class LimitsRing:
 
     async def _budgets(self, call: Call, scopes: Sequence[Scope], passage: _Reserved,
                        found: dict[str, Json]) -> Denied | None:
-        if not any(scope.budgeted for scope in scopes) or not isinstance(call.subject, Process):
+        if not any(scope.budgeted for scope in scopes) or isinstance(call.subject, Operator):
             return None
         cost = passage.cost
         for budget in budgets(scopes, call.kind, _book(call, call.subject), day(self._clock.now())):
@@ -196,7 +198,7 @@ class LimitsRing:
 
     async def show(self, call: Call) -> Mapping[str, Json]:
         """What is used and left for calls such as this one, by scope. Takes nothing."""
-        if not isinstance(call.subject, Process):
+        if isinstance(call.subject, Operator):
             return {}
         found: dict[str, Json] = {}
         scopes = self._scopes.of(call, call.subject) or []
@@ -288,8 +290,8 @@ def _settle(counters: Counters, one: _Reservation, used: int) -> Undo:
     return lambda: counters.settle(one.budget.book, one.budget.field, one.amount, used)
 
 
-def _book(call: Call, subject: Process) -> str:
-    who = subject.spiffe_id
+def _book(call: Call, subject: Process | Peer) -> str:
+    who = whose(subject)
     return session_book(who.tenant, who.agent, call.session or subject.launch)
 
 

@@ -1,17 +1,24 @@
-"""Whom a call is counted for: tenant, agent, process, tool, resource, from wide to narrow."""
+"""Whom a call is counted for: tenant, agent, peer, process, tool, resource, from wide to narrow."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
-from ringwall.call import Call, Process, digest
-from ringwall.manifest.types import Limits, Manifest, Role, Tenant
+from ringwall.call import Call, Peer, Process, digest
+from ringwall.identity.spiffe import SpiffeId
+from ringwall.manifest.types import Agent, Limits, Manifest, Rate, Role, Tenant
 
-ScopeName = Literal["tenant", "agent", "process", "tool", "resource"]
+ScopeName = Literal["tenant", "agent", "peer", "process", "tool", "resource"]
 CONCURRENT: Final = {"tenant": 128, "agent": 32}  # where the manifest says nothing: nobody runs any number at once
 MAX_RESOURCES: Final = 32  # of one call, where each is counted: more would make one call cost hundreds
+PEER_CALLS: Final = Rate(count=10, seconds=1.0, burst=40)  # of one peer, where its receiver has no rate to share
 NOTHING: Final = Limits()
+
+
+def whose(subject: Process | Peer) -> SpiffeId:
+    """For whom a call counts: the agent that makes it; a message that comes in counts for its receiver."""
+    return subject.receiver if isinstance(subject, Peer) else subject.spiffe_id
 
 
 class Scope(NamedTuple):
@@ -34,21 +41,24 @@ class Scope(NamedTuple):
 
 
 class Scopes:
-    """Which scopes a call has, by the manifest. Tenant and agent always; others where they have limits."""
+    """Which scopes a call has, by the manifest. Tenant, agent and peer always; others where they have limits."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
         self._wide: dict[tuple[str, str, str], tuple[Scope, Scope]] = {}
 
-    def of(self, call: Call, subject: Process) -> list[Scope] | None:
+    def of(self, call: Call, subject: Process | Peer) -> list[Scope] | None:
         """The call's scopes, widest first; None: no such tenant or role."""
-        who = subject.spiffe_id
+        who = whose(subject)
         tenant = self._manifest.tenants.get(who.tenant)
         role = tenant.roles.get(who.role) if tenant is not None else None
         if tenant is None or role is None:
             return None
         found: list[Scope] = [*self.wide(tenant, role, who.agent)]
-        if role.process_limits != NOTHING:
+        if isinstance(subject, Peer):
+            found.append(_scope("peer", f"{who.tenant}/{who.agent}", digest(str(subject.spiffe_id))[:32],
+                                _part(role.limits, tenant.agents.get(who.agent))))
+        elif role.process_limits != NOTHING:
             found.append(_scope("process", f"{who.tenant}/{who.agent}", f"{subject.launch}.{subject.number}",
                                 role.process_limits))
         grant = role.tools.get(call.target.name) if call.kind == "tool" else None
@@ -73,6 +83,20 @@ class Scopes:
         if each != NOTHING:
             for name in sorted({digest([one.type, one.id])[:32] for one in call.resources}):
                 yield _scope("resource", owner, f"{call.target.name}:{name}", each)
+
+
+def _part(whole: Limits, agent: Agent | None) -> Limits:
+    """One peer's part of what the receiver may take: as large as each other peer's, and as the receiver's own.
+
+    So a peer that floods, or holds its streams open, stops neither the others nor the receiver.
+    """
+    parts = 1 + (len({*agent.receive, *agent.send}) if agent is not None else 1)
+    rate = PEER_CALLS
+    if whole.calls is not None:
+        rate = Rate(count=whole.calls.count, seconds=whole.calls.seconds * parts,
+                    burst=max(whole.calls.burst // parts, 1))
+    slots = whole.concurrent if whole.concurrent is not None else CONCURRENT["agent"]
+    return Limits(calls=rate, concurrent=max(slots // parts, 1), on_store_down=whole.on_store_down)
 
 
 def _scope(name: ScopeName, owner: str, id: str, limits: Limits) -> Scope:  # noqa: A002
