@@ -83,7 +83,7 @@ def test_what_is_encoded_is_decoded(
     assert protocol.decode_to_sidecar(protocol.encode(order)) == order
     assert protocol.decode_from_sidecar(protocol.encode(news)) == news
     attach = Attach(server=name, generation=number)
-    assert protocol.decode_attach(protocol.encode(attach)) == attach
+    assert protocol.decode_passed(protocol.encode(attach)) == attach
 
 
 @settings(max_examples=200, deadline=None)
@@ -92,7 +92,7 @@ def test_any_bytes_are_a_message_or_bad_input(raw: bytes, news: protocol.FromSid
     flipped = bytearray(protocol.encode(news))
     flipped[at % len(flipped)] = byte
     for data in (raw, bytes(flipped), protocol.encode(news)[:at]):
-        for decode in (protocol.decode_to_sidecar, protocol.decode_from_sidecar, protocol.decode_attach):
+        for decode in (protocol.decode_to_sidecar, protocol.decode_from_sidecar, protocol.decode_passed):
             try:
                 assert isinstance(decode(data), msgspec.Struct)
             except BadInput as fault:

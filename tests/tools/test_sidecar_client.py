@@ -236,7 +236,7 @@ def test_a_server_is_used_only_after_its_handshake_and_its_pipes_are_passed() ->
             call = asyncio.create_task(gather(fake.client.run_tool("s", "op", {})))
             fake.passed.setblocking(True)
             raw, descriptors, _, _ = await asyncio.to_thread(socket.recv_fds, fake.passed, 4096, 4)
-            assert protocol.decode_attach(raw) == Attach(server="s", generation=1)
+            assert protocol.decode_passed(raw) == Attach(server="s", generation=1)
             assert len(descriptors) == 2
             for number in descriptors:
                 os.close(number)
@@ -409,7 +409,7 @@ def test_what_a_call_holds_is_kept_until_the_sidecar_says_its_end() -> None:
             await fake.says(Piece(id=2, value=b"1"), Ended(id=2, end="done"))
             await until(lambda: freed)
             assert freed == ["c2"]
-            assert len(fake.client._calls) == 1
+            assert len(fake.client.link.calls) == 1
             await fake.says(Ended(id=1, end="unknown", code="abandoned"))
             await until(lambda: len(freed) == 2)
             assert fake.client.alive
@@ -426,7 +426,7 @@ def test_it_is_kept_no_longer_than_the_tools_time_and_the_sidecar_is_told_that_i
             assert await fake.hears() == Cancel(id=1, why="caller")
             assert await fake.hears() == Cancel(id=1, why="timeout")
             await fake.says(Ended(id=1, end="unknown", code="abandoned"))
-            assert len(fake.client._calls) == 0
+            assert len(fake.client.link.calls) == 0
 
     asyncio.run(run())
 
@@ -440,7 +440,7 @@ def test_it_is_given_back_when_what_worked_on_it_is_gone(how: str) -> None:
             if how == "link":
                 fake.client.close()
             else:
-                fake.client._calls.server_lost("b")
+                fake.client.link.calls.server_lost("b")
             await until(lambda: freed)
 
     asyncio.run(run())

@@ -8,32 +8,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, cast
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from ringwall.call import End, Json, Last
 from ringwall.errors import BadInput, Unavailable
+from ringwall.peers.protocol import PeerPiece
 from ringwall.tools import protocol
 from ringwall.tools.protocol import REASONS, Definitions, Ended, Piece
+
+Part = TypeVar("Part", bytes, PeerPiece)
 
 MAX_UNREAD: Final = 256 << 20  # bytes of answers nobody has taken yet: 32 of the largest at the same moment
 MAX_LEFT: Final = 4096  # calls nobody waits for and without an end: a sidecar that owes more does not work
 
 
-class Pending:
+class Awaited(Generic[Part]):
     """A call under way. Bounded: an answer has at most MAX_RESULT bytes in MAX_CHUNKS pieces.
 
     Args:
-        server: the tool server it was sent to; empty for models and listings.
+        server: the tool server it was sent to; empty for models, listings and peers.
         call: the id of the judged call; empty if there is none.
+        kind: what its answer consists of; anything else is no honest sidecar's.
 
     """
 
-    __slots__ = ("bytes", "call", "items", "left", "over", "pieces", "server", "timer", "unread")
+    __slots__ = ("bytes", "call", "items", "kind", "left", "over", "pieces", "server", "timer", "unread")
 
-    def __init__(self, server: str = "", call: str = "") -> None:
+    def __init__(self, server: str, call: str, kind: type[Part]) -> None:
         self.server = server
         self.call = call
-        self.items: asyncio.Queue[bytes | Last | None] = asyncio.Queue()
+        self.kind: type[Part] = kind
+        self.items: asyncio.Queue[Part | Last | None] = asyncio.Queue()
         self.pieces = 0
         self.bytes = 0
         self.unread = 0
@@ -41,11 +46,13 @@ class Pending:
         self.over: asyncio.Future[None] | None = None  # made when it was left: done when it can do nothing more
         self.timer: asyncio.TimerHandle | None = None
 
-    def add(self, item: bytes | Last) -> None:
-        """What the sidecar said. Raises BadInput when it is more than one call may return."""
-        if isinstance(item, bytes):
+    def add(self, item: bytes | PeerPiece | Last) -> None:
+        """What the sidecar said. Raises BadInput when it is not, or more than, what one call may return."""
+        if not isinstance(item, Last):
+            if not isinstance(item, self.kind):
+                raise BadInput("the sidecar answers what was not asked", code="bad_frame")
             self.pieces += 1
-            self.bytes += len(item)
+            self.bytes += size_of(item)
             if self.pieces > protocol.MAX_CHUNKS or self.bytes > protocol.MAX_RESULT:
                 raise BadInput("the sidecar answers more than one call may return", code="bad_frame")
         if not self.left:
@@ -55,16 +62,33 @@ class Pending:
         """It is too late: ``next`` gives None once all that came in time is taken."""
         self.items.put_nowait(None)
 
-    async def next(self) -> bytes | Last | None:
+    async def next(self) -> Part | Last | None:
         """The next item, or None when it is too late."""
         return await self.items.get()
+
+
+class Pending(Awaited[bytes]):
+    """A tool's, a model's or a listing's."""
+
+    def __init__(self, server: str = "", call: str = "") -> None:
+        super().__init__(server, call, bytes)
+
+
+class PeerPending(Awaited[PeerPiece]):
+    """A peer's, or an agent's own server's."""
+
+    def __init__(self, call: str = "") -> None:
+        super().__init__("", call, PeerPiece)
+
+
+AnyPending: TypeAlias = Awaited[Any]
 
 
 class Calls:
     """Every call of one link that the sidecar owes an end."""
 
     def __init__(self) -> None:
-        self._owed: dict[int, Pending] = {}
+        self._owed: dict[int, AnyPending] = {}
         self._working: set[int] = set()  # of them: somebody waits, or the tool may still be at work
         self._after: dict[str, int] = {}  # of these: nobody waits; by the id of the judged call
         self._unread = 0
@@ -73,12 +97,12 @@ class Calls:
         """How many somebody waits for, or whose tools may still be at work."""
         return len(self._working)
 
-    def sent(self, number: int, pending: Pending) -> None:
+    def sent(self, number: int, pending: AnyPending) -> None:
         """A call is on its way."""
         self._owed[number] = pending
         self._working.add(number)
 
-    def hear(self, message: Piece | Ended | Definitions) -> None:
+    def hear(self, message: Piece | Ended | Definitions | PeerPiece) -> None:
         """One frame about a call. Raises BadInput for what no honest sidecar sends."""
         pending = self._owed.get(message.id)
         if pending is None:
@@ -88,17 +112,17 @@ class Calls:
         if isinstance(item, Last):
             self._end(message.id, pending)
         elif not pending.left:
-            pending.unread += len(item)
-            self._unread += len(item)
+            pending.unread += size_of(item)
+            self._unread += size_of(item)
             if self._unread > MAX_UNREAD:
                 raise BadInput("the sidecar answers faster than anybody reads", code="bad_frame")
 
-    def taken(self, pending: Pending, size: int) -> None:
+    def taken(self, pending: AnyPending, size: int) -> None:
         """A piece was read."""
         pending.unread -= size
         self._unread -= size
 
-    def leave(self, number: int, pending: Pending, seconds: float | None, late: Callable[[], None]) -> None:
+    def leave(self, number: int, pending: AnyPending, seconds: float | None, late: Callable[[], None]) -> None:
         """Nobody waits for a call any more.
 
         Args:
@@ -143,7 +167,7 @@ class Calls:
                 pending.items.put_nowait(last("unknown", "sidecar_lost", REASONS["sidecar_lost"]))
             self._end(number, pending)
 
-    def _end(self, number: int, pending: Pending) -> None:
+    def _end(self, number: int, pending: AnyPending) -> None:
         self._settle(number)
         self._working.discard(number)
         del self._owed[number]
@@ -165,13 +189,20 @@ class Calls:
             pending.over.set_result(None)
 
 
-def item_of(message: Piece | Ended | Definitions) -> bytes | Last:
+def size_of(item: bytes | PeerPiece) -> int:
+    """Bytes of a piece."""
+    return len(item) if isinstance(item, bytes) else item.size
+
+
+def item_of(message: Piece | Ended | Definitions | PeerPiece) -> bytes | PeerPiece | Last:
     """What the core makes of an answer's frame. Raises BadInput for an end that contradicts itself."""
     match message:
         case Piece():
             return message.value
         case Definitions():
             return message.definitions
+        case PeerPiece():
+            return message
         case Ended(end="done", code=""):
             return Last(end="done")
         case Ended(end="done") | Ended(code=""):

@@ -15,8 +15,10 @@ from msgspec import Meta
 
 from ringwall.call import Json
 from ringwall.errors import BadInput
+from ringwall.peers import protocol as peers
+from ringwall.peers.protocol import Gate, Incoming, Inside, PeerCode, PeerPiece, Pipe, ToSidecarPeers
+from ringwall.tools.message import MAX_RESULT, Body, CallNumber, Message, Name
 
-MAX_RESULT: Final = 8 << 20  # bytes of JSON in one result; the wall's own limit for one call
 MAX_DEFINITIONS: Final = 1 << 20  # bytes of JSON; all definitions of one server
 MAX_DEPTH: Final = 128  # nesting of a result: far beyond honest data, far below the recursion limits
 MAX_VALUES: Final = 100_000  # in a result, names included, as in a request: the rings take 1 microsecond for each
@@ -24,10 +26,7 @@ MAX_CHUNKS: Final = 4096  # pieces of one answer: at 8 MiB a mean of 2 KiB
 SETTLED: Final = "notifications/ringwall/settled"  # MCP of ``tools.serve``: a cancelled request's work is over
 MAX_SERVERS: Final = 256  # servers or models in one hello
 
-CallNumber: TypeAlias = Annotated[int, Meta(ge=1, le=2**53)]
 Generation: TypeAlias = Annotated[int, Meta(ge=1, le=2**53)]  # which start of a server; tells old news from new
-Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
-Body: TypeAlias = Annotated[bytes, Meta(max_length=MAX_RESULT)]
 HeaderValue: TypeAlias = Annotated[str, Meta(max_length=8192)]  # what common servers take in one header
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=3600)]
 
@@ -53,6 +52,7 @@ Code: TypeAlias = Literal[
     "upstream_failed",
     "upstream_slow",
     "upstream_echoes_secret",
+    PeerCode,
 ]
 
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
@@ -83,12 +83,9 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "sidecar_busy": "the tenant's sidecar has too much to do; nothing was sent",
         "tool_timeout": "the tool did not answer in time; whether it took effect is not known",
         "model_timeout": "the model did not answer in time",
+        **peers.REASONS,
     }
 )
-
-
-class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="t"):
-    pass
 
 
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -106,7 +103,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     read_s: Seconds = 120.0
 
 
-class Hello(_Message, frozen=True, tag="hello"):
+class Hello(Message, frozen=True, tag="hello"):
     """First frame of the core: whose hands these are, and what they may reach."""
 
     tenant: Name
@@ -118,7 +115,7 @@ class Hello(_Message, frozen=True, tag="hello"):
     )
 
 
-class CallTool(_Message, frozen=True, tag="tool"):
+class CallTool(Message, frozen=True, tag="tool"):
     """Run one operation. ``args``: canonical JSON of the arguments that were judged."""
 
     id: CallNumber
@@ -127,7 +124,7 @@ class CallTool(_Message, frozen=True, tag="tool"):
     args: Body
 
 
-class CallModel(_Message, frozen=True, tag="model"):
+class CallModel(Message, frozen=True, tag="model"):
     """Send ``body`` to an upstream, with these headers and no other of ours."""
 
     id: CallNumber
@@ -136,7 +133,7 @@ class CallModel(_Message, frozen=True, tag="model"):
     headers: Annotated[dict[Name, HeaderValue], Meta(max_length=4)]
 
 
-class Cancel(_Message, frozen=True, tag="cancel"):
+class Cancel(Message, frozen=True, tag="cancel"):
     """Nobody waits for this call any more; it still gets its end. The server is told to stop.
 
     ``caller``: its end comes when the server has answered all the same, or is gone. ``timeout``: it comes at once,
@@ -147,49 +144,49 @@ class Cancel(_Message, frozen=True, tag="cancel"):
     why: Literal["caller", "timeout"]
 
 
-class ListTools(_Message, frozen=True, tag="list"):
+class ListTools(Message, frozen=True, tag="list"):
     """Ask a server for its definitions, anew."""
 
     id: CallNumber
     server: Name
 
 
-class Attach(_Message, frozen=True, tag="attach"):
+class Attach(Message, frozen=True, tag="attach"):
     """On the descriptor socket, with two descriptors: where to write to the server, where to read from it."""
 
     server: Name
     generation: Generation
 
 
-class Ready(_Message, frozen=True, tag="ready"):
+class Ready(Message, frozen=True, tag="ready"):
     """The server has shaken hands."""
 
     server: Name
     generation: Generation
 
 
-class Lost(_Message, frozen=True, tag="lost"):
+class Lost(Message, frozen=True, tag="lost"):
     """The server's pipes are closed: it ended, or broke the protocol, or hung."""
 
     server: Name
     generation: Generation
 
 
-class Changed(_Message, frozen=True, tag="changed"):
+class Changed(Message, frozen=True, tag="changed"):
     """The server says that its definitions changed."""
 
     server: Name
     generation: Generation
 
 
-class Piece(_Message, frozen=True, tag="piece"):
+class Piece(Message, frozen=True, tag="piece"):
     """A piece of an answer, as JSON."""
 
     id: CallNumber
     value: Body
 
 
-class Ended(_Message, frozen=True, tag="ended"):
+class Ended(Message, frozen=True, tag="ended"):
     """The end of a call. ``status``: the upstream's HTTP status, 0 if there was none."""
 
     id: CallNumber
@@ -198,23 +195,25 @@ class Ended(_Message, frozen=True, tag="ended"):
     status: Annotated[int, Meta(ge=0, le=999)] = 0
 
 
-class Definitions(_Message, frozen=True, tag="definitions"):
+class Definitions(Message, frozen=True, tag="definitions"):
     """A server's definitions: a JSON array of objects."""
 
     id: CallNumber
     definitions: Annotated[bytes, Meta(max_length=MAX_DEFINITIONS)]
 
 
-ToSidecar: TypeAlias = Hello | CallTool | CallModel | Cancel | ListTools
-FromSidecar: TypeAlias = Ready | Lost | Changed | Piece | Ended | Definitions
+Order: TypeAlias = CallTool | CallModel | Cancel | ListTools | ToSidecarPeers
+ToSidecar: TypeAlias = Hello | Order
+FromSidecar: TypeAlias = Ready | Lost | Changed | Piece | Ended | Definitions | Incoming | PeerPiece
+Passed: TypeAlias = Attach | Gate | Inside | Pipe
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _to_sidecar: Final = msgspec.msgpack.Decoder(ToSidecar)
 _from_sidecar: Final = msgspec.msgpack.Decoder(FromSidecar)
-_attach: Final = msgspec.msgpack.Decoder(Attach)
+_passed: Final = msgspec.msgpack.Decoder(Passed)
 
 
-def encode(message: ToSidecar | FromSidecar | Attach) -> bytes:
+def encode(message: ToSidecar | FromSidecar | Passed) -> bytes:
     """The payload of one frame."""
     return _encoder.encode(message)
 
@@ -229,9 +228,9 @@ def decode_from_sidecar(raw: bytes) -> FromSidecar:
     return _decode(_from_sidecar, raw)
 
 
-def decode_attach(raw: bytes) -> Attach:
+def decode_passed(raw: bytes) -> Passed:
     """The message beside passed descriptors. Raises BadInput."""
-    return _decode(_attach, raw)
+    return _decode(_passed, raw)
 
 
 _T = TypeVar("_T")

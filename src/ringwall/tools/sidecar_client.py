@@ -8,41 +8,22 @@ sidecar, a lost server or a time-out is an unknown end.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Final, cast
 
-from ringwall.call import Chunk, End, Json, Last, Usage, canonical
+from ringwall.call import Chunk, Json, Last, canonical
 from ringwall.clock import Clock
 from ringwall.errors import BadInput, Unavailable
 from ringwall.tools import protocol
 from ringwall.tools.keeper import Keeper, Spawn, Verify
-from ringwall.tools.pending import Calls, Pending, is_definition, last, then
-from ringwall.tools.protocol import (
-    REASONS,
-    Attach,
-    CallModel,
-    CallTool,
-    Cancel,
-    Changed,
-    Definitions,
-    Ended,
-    FromSidecar,
-    Hello,
-    ListTools,
-    Lost,
-    Piece,
-    Ready,
-    ToSidecar,
-)
-from ringwall.wire.frames import Link
+from ringwall.tools.link import SidecarLink
+from ringwall.tools.pending import Pending, is_definition, last
+from ringwall.tools.protocol import REASONS, Attach, CallModel, CallTool, Changed, Hello, ListTools, Lost, Ready
 
-MAX_PENDING: Final = 1024  # calls of one tenant at once
-MAX_QUEUED: Final = 64 << 20  # bytes the sidecar has not read; more means that it does not read
 MAX_NAME: Final = 128  # characters, as in the protocol
 NEWS: Final = 64  # frames about servers, beyond those that starts and listings explain
 
@@ -81,17 +62,10 @@ class SidecarClient:
         on_down: Callable[[str], None] | None = None,
     ) -> None:
         self._hello = hello
-        self._clock = clock
         self._times = times or Times()
-        self._on_down = on_down
-        self._link: Link | None = None
-        self._descriptors: socket.socket | None = None
-        self._epoch = 0
-        self._fault = ""
-        self._next = 1
-        self._calls = Calls()
         self._news = NEWS  # how many more frames about servers the sidecar may send
-        self._freeing: set[asyncio.Task[None]] = set()
+        self.link = SidecarLink(clock=clock, on_news=self._hear, on_lost=self._lost, on_down=on_down)
+        """For what else travels over it, see ``peers.line``."""
         self._keepers = {
             name: Keeper(
                 name=name,
@@ -108,26 +82,17 @@ class SidecarClient:
 
     async def attach(self, link: socket.socket, descriptors: socket.socket) -> None:
         """Talk to a fresh sidecar over these two sockets, which are ours from now on."""
-        self.close()
-        self._epoch += 1
-        epoch = self._epoch
-        self._fault = ""
         self._news = NEWS
-        descriptors.setblocking(False)
-        self._descriptors = descriptors
-        self._link = await Link.open(link, lambda raw: self._frame(epoch, raw), lambda: self._closed(epoch))
-        self._link.send(protocol.encode(self._hello))
+        await self.link.open(link, descriptors, self._hello)
 
     @property
     def alive(self) -> bool:
         """The link is up."""
-        return self._link is not None and self._link.alive
+        return self.link.alive
 
     def close(self) -> None:
         """Close both sockets; an honest sidecar ends then. Pending calls end as unknown."""
-        if self._link is not None:
-            self._link.close()
-        self._lose()
+        self.link.close()
 
     async def definitions(self, server: str) -> list[Json]:
         """What the server offers now: objects with ``name``, ``inputSchema`` and what else MCP has.
@@ -183,7 +148,7 @@ class SidecarClient:
             yield last("failed", "bad_arguments", REASONS["bad_arguments"])
             return
         wait = self._times.tool_s if seconds is None else seconds
-        calls = self._exchange(
+        calls = self.link.exchange(
             lambda number: CallTool(id=number, server=server, op=op, args=raw),
             seconds=wait,
             late=("unknown", "tool_timeout"),
@@ -217,7 +182,7 @@ class SidecarClient:
             code = "no_such_server" if upstream not in self._hello.models else "bad_arguments"
             yield last("failed", code, REASONS[code])
             return
-        calls = self._exchange(
+        calls = self.link.exchange(
             lambda number: CallModel(id=number, upstream=upstream, body=body, headers=dict(headers)),
             seconds=self._times.model_s if seconds is None else seconds,
             late=("failed", "model_timeout"),
@@ -232,7 +197,7 @@ class SidecarClient:
             raise Unavailable(REASONS["no_such_server"], code="no_such_server")
         raw = b""
         self._news += 1
-        calls = self._exchange(
+        calls = self.link.exchange(
             lambda number: ListTools(id=number, server=server),
             seconds=self._times.list_s,
             late=("failed", "tool_timeout"),
@@ -253,115 +218,20 @@ class SidecarClient:
         return cast("list[Json]", listed)
 
     def afterwards(self, call: str, free: Callable[[], Awaitable[None]]) -> bool:
-        """Give something back only when a call can do nothing more, although nobody waits for it.
-
-        Args:
-            call: the id of the judged call.
-            free: run once its tool has answered, or is gone, or its time is over; may raise Unavailable.
-
-        Returns:
-            False: it can do nothing more now; ``free`` was not run.
-
-        """
-        over = self._calls.after(call)
-        if over is None:
-            return False
-        task = asyncio.ensure_future(then(over, free))
-        self._freeing.add(task)
-        task.add_done_callback(self._freeing.discard)
-        return True
-
-    async def _exchange(
-        self, make: Callable[[int], ToSidecar], *, seconds: float, late: tuple[End, str], pending: Pending
-    ) -> AsyncGenerator[bytes | Last, None]:
-        """Send one call, give its answer piece by piece, end with a Last whatever happens."""
-        started = self._clock.monotonic()
-        number, fault = self._send_call(make, pending)
-        if fault:
-            yield last("failed", fault, REASONS[fault])
-            return
-        timer = asyncio.get_running_loop().call_later(seconds, pending.expire)
-        why: Literal["caller", "timeout", ""] = "caller"
-        try:
-            while isinstance(item := await pending.next(), bytes):
-                self._calls.taken(pending, len(item))
-                yield item
-            why = "" if item is not None else "timeout"
-            end = last(*late, REASONS[late[1]]) if item is None else item
-            yield Last(end=end.end, error=end.error, usage=Usage(seconds=self._clock.monotonic() - started))
-        finally:
-            timer.cancel()
-            left = timer.when() - asyncio.get_running_loop().time()
-            self._leave(number, pending, why, max(left, 0.0) if why == "caller" and pending.call else None)
-
-    def _leave(self, number: int, pending: Pending, why: Literal["caller", "timeout", ""],
-               seconds: float | None) -> None:
-        """Nobody waits for this call any more: tell the sidecar, unless it said the end itself."""
-        if why and self._link is not None and self._link.alive:
-            self._link.send(protocol.encode(Cancel(id=number, why=why)))
-        try:
-            self._calls.leave(number, pending, seconds, lambda: self._too_late(number))
-        except BadInput as fault:
-            self._break(fault)
-
-    def _too_late(self, number: int) -> None:
-        """A call that was left took all its time, too."""
-        if self._link is not None and self._link.alive:
-            self._link.send(protocol.encode(Cancel(id=number, why="timeout")))
-
-    def _send_call(self, make: Callable[[int], ToSidecar], pending: Pending) -> tuple[int, str]:
-        """Send a call: its number, or the code of why nothing was sent."""
-        link = self._link
-        if link is None or not link.alive:
-            return 0, "sidecar_unavailable"
-        if len(self._calls) >= MAX_PENDING or link.queued > MAX_QUEUED:
-            return 0, "sidecar_busy"
-        number = self._next
-        try:
-            payload = protocol.encode(make(number))
-            link.send(payload)
-        except Unavailable:
-            return 0, "sidecar_unavailable"
-        except (BadInput, ValueError):
-            return 0, "bad_arguments"
-        self._next += 1
-        self._calls.sent(number, pending)
-        return number, ""
+        """See ``SidecarLink.afterwards``."""
+        return self.link.afterwards(call, free)
 
     def _hand_over(self, message: Attach, pipes: tuple[int, int]) -> None:
         """Pass a server's pipes. Ours are closed whatever happens. Raises Unavailable."""
         self._news += 3  # it gets ready, changes, is lost
         try:
-            if self._descriptors is None:
-                raise Unavailable(REASONS["sidecar_unavailable"], code="sidecar_unavailable")
-            socket.send_fds(self._descriptors, [protocol.encode(message)], list(pipes))
-        except BlockingIOError as fault:
-            raise Unavailable(REASONS["sidecar_busy"], code="sidecar_busy") from fault
-        except OSError as fault:
-            raise Unavailable(REASONS["sidecar_unavailable"], code="sidecar_unavailable") from fault
+            self.link.hand_over(message, pipes)
         finally:
             for number in pipes:
                 os.close(number)
 
-    def _frame(self, epoch: int, raw: bytes) -> None:
-        if epoch != self._epoch or self._link is None or not self._link.alive:
-            return
-        try:
-            self._hear(protocol.decode_from_sidecar(raw))
-        except BadInput as fault:
-            self._break(fault)
-
-    def _break(self, fault: BadInput) -> None:
-        """End the link: what speaks there is no honest sidecar."""
-        self._fault = str(fault)
-        if self._link is not None:
-            self._link.close()
-
-    def _hear(self, message: FromSidecar) -> None:
-        """One frame of the sidecar. Raises BadInput for what no honest sidecar sends."""
-        if isinstance(message, Piece | Ended | Definitions):
-            self._calls.hear(message)
-            return
+    def _hear(self, message: Ready | Lost | Changed) -> None:
+        """News of a server. Raises BadInput for what no honest sidecar sends."""
         self._news -= 1
         if self._news < 0:
             raise BadInput("the sidecar tells more news of its servers than there can be", code="bad_frame")
@@ -373,24 +243,10 @@ class SidecarClient:
                 keeper.shook_hands(message.generation)
             case Lost():
                 keeper.lost(message.generation)
-                self._calls.server_lost(message.server)
+                self.link.calls.server_lost(message.server)
             case Changed():
                 keeper.changed(message.generation)
 
-    def _closed(self, epoch: int) -> None:
-        if epoch != self._epoch:
-            return
-        down = self._link is not None
-        self._lose()
-        if down and self._on_down is not None:
-            self._on_down(self._fault or "the sidecar closed its link")
-
-    def _lose(self) -> None:
-        """End every call under way: it may have taken effect."""
-        self._link = None
-        if self._descriptors is not None:
-            self._descriptors.close()
-            self._descriptors = None
-        self._calls.lose()
+    def _lost(self) -> None:
         for keeper in self._keepers.values():
             keeper.sidecar_lost()
