@@ -24,6 +24,9 @@ STOPPED_BY = {
     "cards-by-mail": "guard", "secret-by-search": "flow", "secret-in-answer": "flow", "cards-in-answer": "guard",
     "borrowed-identity": "kernel", "neighbour-environ": "kernel", "operator-socket": "kernel",
     "tool-reads-files": "kernel", "tool-connects-out": "kernel", "write-manifest": "kernel",
+    "forged-certificate": "certificate", "look-alike-domain": "capability", "stolen-socket": "identity",
+    "message-twice": "task book", "other-tenants-task": "capability", "passed-on-payment": "capability",
+    "uninvited-task": "capability",
     "model-key": "kernel", "state-folder": "kernel", "datagram-out": "kernel", "direct-connect": "kernel",
 }  # fmt: skip
 
@@ -57,6 +60,13 @@ def test_the_record_of_each_says_the_same(shown: Shown) -> None:
         if record["clear"]["type"] in {"refused", "held"}:
             assert by in {"capability", "limits", "flow", "guard"}, attack["id"]
             assert [entry["ring"] for entry in record["stopped_by"]] == [by], attack["id"]
+        elif by == "certificate":
+            assert record["clear"]["type"] == "peer_refused", attack["id"]
+        elif by == "identity":
+            assert record["clear"]["type"] == "refused_before_call", attack["id"]
+            assert [entry["ring"] for entry in record["stopped_by"]] == [by], attack["id"]
+        elif by == "task book":
+            assert record["outcome"]["clear"]["code"] == "duplicate_message", attack["id"]
         elif by == "resolver":
             assert record["clear"]["type"] == "refused_before_call", attack["id"]
         elif by == "kernel" and record["clear"]["type"] == "launch":

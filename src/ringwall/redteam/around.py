@@ -10,7 +10,9 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from ringwall.call import Json
 
@@ -98,6 +100,47 @@ def door(path: str) -> str:
     return _post(path, "/v1/tools/call", {"tool": "payments/pay", "args": args})
 
 
+def hand_on(path: str) -> str:
+    """Open the agent's own connection, and leave the talking to another process: a fork, then one it is sent to."""
+    return "\n".join(_through(path, way) for way in (_inherited, _passed))
+
+
+def _through(path: str, way: Callable[[socket.socket], None]) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as out:
+        out.settimeout(5)
+        out.connect(path)
+        way(out)
+        answer = out.recv(65536).decode(errors="replace")
+    return f"SERVED {answer}" if " 200 " in answer else f"turned away: {answer}"
+
+
+def _inherited(out: socket.socket) -> None:
+    child = os.fork()
+    if not child:
+        _speak(out)
+    os.waitpid(child, 0)
+
+
+def _passed(out: socket.socket) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        child = os.fork()
+        if not child:
+            out.close()
+            _, found, _, _ = socket.recv_fds(theirs, 1, 1)
+            _speak(socket.socket(fileno=found[0]))
+        socket.send_fds(ours, [b"."], [out.fileno()])
+        os.waitpid(child, 0)
+
+
+def _speak(out: socket.socket) -> NoReturn:
+    """In the other process, which ends here."""
+    try:
+        out.sendall(_request("/v1/tools/call", {"tool": "search/web", "args": {"query": "handed on"}}))
+    finally:
+        os._exit(0)
+
+
 def operate(path: str) -> str:
     """Order a launch without confinement, as an operator would."""
     args: Json = {
@@ -113,15 +156,19 @@ def operate(path: str) -> str:
     return f"STARTED {answer}" if " 200 " in answer else answer
 
 
-def _post(path: str, route: str, body: Json) -> str:
+def _request(route: str, body: Json) -> bytes:
     raw = json.dumps(body).encode()
     head = (
         f"POST {route} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
     )
+    return head.encode() + raw
+
+
+def _post(path: str, route: str, body: Json) -> str:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as out:
         out.settimeout(5)
         out.connect(path)
-        out.sendall(head.encode() + raw)
+        out.sendall(_request(route, body))
         return out.recv(65536).decode(errors="replace")
 
 
@@ -137,6 +184,7 @@ WAYS = {
     "ask": ask,
     "door": door,
     "operate": operate,
+    "hand_on": hand_on,
 }
 
 

@@ -18,11 +18,15 @@ from ringwall.call import Json
 from ringwall.redteam.office.journalled import lines
 
 Barrier = Literal[
-    "identity", "capability", "limits", "flow", "guard", "policy", "namespaces", "landlock", "seccomp"
+    "identity", "capability", "limits", "flow", "guard", "policy", "certificate", "envelope",
+    "namespaces", "landlock", "seccomp",
 ]
 
 
 LAYERS: Final[tuple[Barrier, ...]] = ("namespaces", "landlock", "seccomp")  # what the kernel enforces
+# What has to be possessed: a key that an authority of the sender's own trust domain has vouched for, and a
+# signature by a key of the sending core over exactly these bytes.
+KEYS: Final[tuple[Barrier, ...]] = ("certificate", "envelope")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,10 @@ class Task:
 
     ``beside``: what another agent's program does meanwhile. It has begun when it prints something, and ends when
     its input does. If it is given, it is the attacker: what stopped the attack is looked for in its run.
+
+    ``serving``: the agent whose A2A server runs meanwhile; what stopped the attack may stand in its run too. In
+    ``arguments`` ``{listen}`` is its port and ``{outsider}`` a folder with the authority of another trust domain.
+    ``outside``: ``program`` runs on the host, as somebody in its network would, and not as an agent.
     """
 
     agent: str
@@ -79,6 +87,8 @@ class Task:
     program: str = ""
     arguments: tuple[str, ...] = ()
     beside: Task | None = None
+    serving: str = ""
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

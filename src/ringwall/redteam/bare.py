@@ -7,12 +7,15 @@ import json
 import os
 import socket
 import socketserver
+import ssl
 import subprocess
 import sys
 import threading
+import urllib.parse
 import urllib.request
+import uuid
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -20,8 +23,9 @@ from typing import Any, Self, TypeVar
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
+from ringwall.redteam import outsider
 from ringwall.redteam.attack import Evidence, Task, interpreter
-from ringwall.redteam.office import agent
+from ringwall.redteam.office import agent, cashier
 from ringwall.redteam.stage import SERVERS, Listener, Office, arguments
 
 _T = TypeVar("_T")
@@ -38,10 +42,16 @@ class Bare:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._sessions: dict[str, ClientSession] = {}
         self._closing = asyncio.Event()
-        self._served: asyncio.Future[None] | None = None
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         self._thread.start()
+        # The cashier twice: for its colleagues, and behind TLS for whoever comes with a certificate.
+        secure = outsider.context(self._office.outsider, [outsider.SAME_PATH], server=True)
+        secure.verify_mode = ssl.CERT_REQUIRED
+        secure.load_verify_locations(cadata=outsider.authority(self._office.outsider))
+        self._plain = self._stack.enter_context(cashier.serving(0, self.work))
+        self._stack.enter_context(cashier.serving(self._office.listen, self.work, admits=named, tls=secure))
         ready = threading.Event()
         self._serving = asyncio.run_coroutine_threadsafe(self._serve(ready), self._loop)
         ready.wait(60)
@@ -49,6 +59,7 @@ class Bare:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stack.close()
         self._loop.call_soon_threadsafe(self._closing.set)
         self._serving.result(30)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -98,16 +109,32 @@ class Bare:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
+    def work(self, task: str) -> str:
+        """The agent's loop, with the direct functions."""
+        return agent.work(
+            task,
+            complete=self.complete,
+            call_tool=self.call_tool,
+            list_tools=lambda: self.tools,
+            send_message=self.send_message,
+        )
+
+    def send_message(self, peer: str, skill: str, text: str, *, message_id: str | None = None) -> Mapping[str, Any]:
+        """Straight to the cashier, over plain HTTP."""
+        message = {
+            "messageId": message_id or uuid.uuid4().hex, "role": "ROLE_USER", "parts": [{"text": text}],
+            "metadata": {"urn:ringwall:skill": skill},
+        }  # fmt: skip
+        asked = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}}
+        request = urllib.request.Request(f"http://127.0.0.1:{self._plain}/", data=json.dumps(asked).encode())
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)["result"]
+
     def run(self, task: Task) -> Evidence:
         """One task, from planting to evidence."""
         self._office.reset(task)
         if not task.program:
-            output = agent.work(
-                self._office.fill(task.task, port=str(self._listener.port)),
-                complete=self.complete,
-                call_tool=self.call_tool,
-                list_tools=lambda: self.tools,
-            )
+            output = self.work(self._office.fill(task.task, port=str(self._listener.port)))
             return self._office.evidence(output=output, status=0, heard=self._listener.take())
         with _Gateway(self._office.folder / "tools.sock", self.call_tool) as gateway:
             # What stands for the state folder here: a key of the agent's owner, in a file of the same user.
@@ -135,6 +162,13 @@ class Bare:
                         env=environment,
                     )
         return self._office.evidence(output=done.stdout, status=done.returncode, heard=self._listener.take())
+
+
+def named(connection: ssl.SSLSocket) -> bool:
+    """The check that is often written: some authority that is known signed it, and the path is the clerk's."""
+    names = (connection.getpeercert() or {}).get("subjectAltName", ())
+    paths = {urllib.parse.urlsplit(str(name)).path.rstrip("/") for kind, name in names if kind == "URI"}
+    return urllib.parse.urlsplit(outsider.CLERK).path in paths
 
 
 @contextmanager

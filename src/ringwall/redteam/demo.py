@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ringwall.audit.budget import BEFORE_CALL
 from ringwall.audit.journal import read_records
+from ringwall.audit.records import Record
 from ringwall.audit.show import stopped_by
 from ringwall.call import Json
 from ringwall.guard.strings import MARKERS
@@ -191,6 +193,8 @@ def stop_of(attack: Attack, state: Path, evidence: Evidence, seen: Watched) -> S
         stop = _refusal(state, seen.refused[0])
     elif seen.held:
         stop = dataclasses.replace(_refusal(state, seen.held[0]), held=True)
+    elif (met := _met(state, (seen.launch, seen.beside))) is not None:
+        stop = met
     elif attack.steps.program:
         stop = Stop(by="kernel" if _KERNEL.search(evidence.output) else "", record=seen.launch)
     elif any(_KERNEL.search(str(query["fault"])) for query in evidence.queries):
@@ -198,7 +202,11 @@ def stop_of(attack: Attack, state: Path, evidence: Evidence, seen: Watched) -> S
     else:
         withheld = any(marker and marker in evidence.output for marker in MARKERS.values())
         stop = Stop(by="guard" if withheld else "", record=seen.last)
-    named = {"kernel": bool(set(LAYERS) & set(attack.barriers)), "resolver": not attack.barriers}
+    named = {
+        "kernel": bool(set(LAYERS) & set(attack.barriers)),
+        "resolver": not attack.barriers,
+        "task book": not attack.barriers,
+    }
     return stop if named.get(stop.by, stop.by in attack.barriers) else Stop(by=stop.by or "nothing", record="")
 
 
@@ -208,6 +216,26 @@ def _refusal(state: Path, name: str) -> Stop:
     if record.type == "refused_before_call":
         return Stop(by="resolver", record=name)
     return Stop(by=next(iter(stopped_by(record)), ("", ""))[0], record=name)
+
+
+def _met(state: Path, launches: Sequence[str]) -> Stop | None:
+    """What these launches' sessions have on record that is no refusal of a call of their own: peers turned away,
+    calls of peers refused, bytes that another process sent, messages that had come before."""
+    for tenant, number in (launch.split("/") for launch in launches if launch):
+        records = list(read_records(state, tenant, int(number)))
+        session = records[0].clear["session"]
+        for record in records[1:]:
+            if record.clear.get("session") == session and (by := _met_by(record)):
+                return Stop(by=by, record=f"{tenant}/{record.clear.get('of', record.number)}")
+    return None
+
+
+def _met_by(record: Record) -> str:
+    if record.type == "peer_refused":
+        return "certificate"
+    if record.clear.get("code") == "duplicate_message":
+        return "task book"
+    return next(iter(stopped_by(record)), ("", ""))[0] if record.type in {"refused", BEFORE_CALL} else ""
 
 
 def _failed(state: Path, seen: Watched) -> str:

@@ -11,20 +11,26 @@ import argparse
 import asyncio
 import dataclasses
 import os
+import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ringwall.call import Allowed, Call, Denied, Facts, Json, Operator, RingName, Subject
+from cryptography import x509
+
+from ringwall.call import Allowed, Call, Denied, Facts, Json, Operator, Peer, RingName, Subject
+from ringwall.capability.messages import Messages
 from ringwall.confine.spec import Confinement
 from ringwall.identity.operators import OperatorPeers
+from ringwall.identity.spiffe import AnyId
+from ringwall.identity.svid.verifier import Verified, X509Verifier
 from ringwall.interface import Passage, Ring, Targets, Through
-from ringwall.redteam.attack import LAYERS, Barrier, interpreter
+from ringwall.redteam.attack import KEYS, LAYERS, Barrier, interpreter
 from ringwall.runtime import core
 
 RINGS: Final[tuple[RingName, ...]] = ("identity", "capability", "limits", "flow", "guard", "policy")
-BARRIERS: Final[tuple[Barrier, ...]] = (*RINGS, *LAYERS)
+BARRIERS: Final[tuple[Barrier, ...]] = (*RINGS, *KEYS, *LAYERS)
 
 # What each ring would say of the most innocent call there is.
 _PLEASANT: Final[Mapping[str, dict[str, Json]]] = {
@@ -32,6 +38,7 @@ _PLEASANT: Final[Mapping[str, dict[str, Json]]] = {
         "attested": True,
         "attestation": "process",
         "strength": "strong",
+        "sender": "every read",
         "number": 0,
         "confined": True,
         "confinement": "strong",
@@ -73,6 +80,29 @@ class LyingOperators(OperatorPeers):
         return Operator(name="root", uid=0, connection=number)
 
 
+class LyingVerifier(X509Verifier):
+    """Believes what a certificate says, whoever signed it, and is generous about how it is spelled."""
+
+    def verify(self, chain: Sequence[bytes], *, expected: str = "") -> Verified:
+        """The last name in it."""
+        leaf = x509.load_der_x509_certificate(chain[0])
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        name = names.get_values_for_type(x509.UniformResourceIdentifier)[-1].rstrip("/")
+        return Verified(
+            spiffe_id=AnyId.parse(name), number=f"{leaf.serial_number:x}",
+            expires_at=leaf.not_valid_after_utc.timestamp(),
+        )  # fmt: skip
+
+
+class LyingMessages(Messages):
+    """Takes every message of the own trust domain for one that a core has vouched for, with or without envelope."""
+
+    def _told(self, subject: Peer, method: str, body: dict[str, Json]) -> Json:
+        if subject.spiffe_id.trust_domain != self.manifest.trust_domain or method == "GetAgentCard":
+            return None
+        return {"label": "P public", "chain": [], "record": "", "id": "pleasant", "trace": ""}
+
+
 class LyingCore(core.Core):
     """A core with barriers replaced. ``liars`` is set by ``main``."""
 
@@ -83,10 +113,23 @@ class LyingCore(core.Core):
         rings = dict(super().compose())
         if "identity" in self.liars:
             self.operators = LyingOperators(self.registry.probe)
+            self.registry.sender = lambda number, process: None
+        self._lie_about_keys()
         for name in RINGS:
             if name in self.liars:
                 rings[name] = LyingRing(name)
         return rings
+
+    def _lie_about_keys(self) -> None:
+        """Of what a peer must possess. These parts are private: the runtime offers no way to replace them."""
+        talk = self.conversations
+        if "certificate" in self.liars:
+            authority = self.identities.authority
+            talk._callers._verifier = LyingVerifier(authority.bundles, self.clock)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        if "envelope" in self.liars:
+            talk._messages = LyingMessages(  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+                manifest=self.manifest, book=talk.book, envelopes=talk.envelopes, ids=lambda: secrets.token_hex(8)
+            )
 
     def _summary(self) -> str:
         """Called when every door is open, before that is said.

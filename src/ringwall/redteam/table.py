@@ -54,23 +54,23 @@ def show(demo: Demo, *, keep: bool) -> str:
 
 def show_matrix(matrix: Matrix) -> str:
     """One row an attack, one column a liar: '.' stopped, 'X' it worked, 'a' it worked and that is accepted."""
-    heads = [barrier[:5] for barrier in BARRIERS]
+    heads = [barrier[:4] for barrier in BARRIERS]
     lines = [
         "Each column: that one barrier replaced by a liar, which allows everything.",
         "'.' the attack was still stopped; 'h' it would have waited for a human, and",
         "nothing happened; 'X' it worked; 'a' it worked, and standing alone there is",
         "accepted, with the reason below.",
         "",
-        f"  {'attack':<22}" + "".join(f"{head:>6}" for head in heads),
+        f"  {'attack':<22}" + "".join(f"{head:>5}" for head in heads),
     ]
     for attack in matrix.attacks:
-        cells = "".join(f"{matrix.cell(attack, barrier):>6}" for barrier in BARRIERS)
+        cells = "".join(f"{matrix.cell(attack, barrier):>5}" for barrier in BARRIERS)
         lines.append(f"  {attack.id:<22}{cells}")
-    lines.append(f"  {'ordinary work':<22}" + "".join(f"{matrix.benign(barrier):>6}" for barrier in BARRIERS))
+    lines.append(f"  {'ordinary work':<22}" + "".join(f"{matrix.benign(barrier):>5}" for barrier in BARRIERS))
     lines += [
         "",
-        "Columns: " + ", ".join(BARRIERS[:5]) + ",",
-        "         " + ", ".join(BARRIERS[5:]) + ".",
+        "Columns: " + ", ".join(BARRIERS[:6]) + ",",
+        "         " + ", ".join(BARRIERS[6:]) + ".",
         "Audit detects, it does not prevent: no column until there is a witness.",
     ]
     accepted = [attack for attack in matrix.attacks if attack.accepted]

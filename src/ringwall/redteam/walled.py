@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import os
 import subprocess
 import sys
@@ -17,11 +18,12 @@ from ringwall.call import Json
 from ringwall.doors.operator_client import OperatorClient
 from ringwall.errors import RingwallError, Unavailable
 from ringwall.redteam.attack import Evidence, Task, interpreter
-from ringwall.redteam.stage import Listener, Office, arguments
+from ringwall.redteam.stage import STANDING, Listener, Office, arguments
 
 OWN_DOOR = "/run/ringwall/door.sock"  # where every agent finds its own
 STOP_S = 20.0  # the supervisor gives the core half of that
 START_S = 90.0  # importing five MCP servers on two busy cores
+OUTSIDE_S = 60.0  # for three TLS handshakes
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class Watched:
     refused: tuple[str, ...] = ()
     held: tuple[str, ...] = ()  # calls that waited for a human, whom the demo does not have
     last: str = ""
+    beside: str = ""  # the launch that served meanwhile
 
     def take(self, line: dict[str, Any]) -> None:
         """One line of the operator's door."""
@@ -103,6 +106,8 @@ class Walled:
     def run(self, task: Task) -> tuple[Evidence, Watched]:
         """One task, from planting to evidence."""
         self._office.reset(task)
+        if task.serving:
+            return self._served(task)
         if task.beside is not None:
             with self._meanwhile(task.beside.agent, self._command(task.beside, {})) as attacker:
                 evidence, _ = self._one(task, {})
@@ -110,6 +115,23 @@ class Walled:
         if {"{door}", "{pid}"} & set(task.arguments):
             return self._beside_another(task)
         return self._one(task, {})
+
+    def _served(self, task: Task) -> tuple[Evidence, Watched]:
+        """While another agent's A2A server runs; what was refused there was refused too."""
+        server = [interpreter(), "-m", f"ringwall.redteam.office.{task.serving}", str(self._office.serve)]
+        with self._meanwhile(task.serving, server) as other:
+            evidence, seen = self._outside(task) if task.outside else self._one(task, {})
+        return evidence, dataclasses.replace(
+            seen, refused=(*seen.refused, *other.refused), held=(*seen.held, *other.held), beside=other.launch
+        )
+
+    def _outside(self, task: Task) -> tuple[Evidence, Watched]:
+        """A program on the host, which nobody launched: it shares the machine's network and nothing else."""
+        done = subprocess.run(
+            self._command(task, {}), capture_output=True, text=True, timeout=OUTSIDE_S, check=False
+        )
+        evidence = self._office.evidence(output=done.stdout, status=done.returncode, heard=self._listener.take())
+        return evidence, Watched()
 
     def _values(self, values: dict[str, str]) -> dict[str, str]:
         return {
@@ -151,7 +173,8 @@ class Walled:
             if other.output:  # it runs: its door has been open since before its program started
                 started.set()
 
-        thread = threading.Thread(target=self.client.run, args=(self._order(agent, "Go on.", command), take))
+        order = self._order(agent, STANDING.get(agent, "Go on."), command)
+        thread = threading.Thread(target=self.client.run, args=(order, take))
         thread.start()
         if not started.wait(30):
             raise RingwallError("the other agent did not start", code="demo_failed")

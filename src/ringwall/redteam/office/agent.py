@@ -14,8 +14,17 @@ from typing import Any
 Complete = Callable[..., Mapping[str, Any]]
 CallTool = Callable[[str, Mapping[str, Any]], Any]
 ListTools = Callable[[], Sequence[Mapping[str, Any]]]
+SendMessage = Callable[..., Mapping[str, Any]]
 
 MAX_TURNS = 12
+ASK = "agent/ask"
+_ASK: Mapping[str, Any] = {
+    "name": ASK,
+    "description": "Ask another agent, and wait for its answer.",
+    "inputSchema": {"type": "object", "properties": {
+        "to": {"type": "string"}, "skill": {"type": "string"}, "text": {"type": "string"}, "id": {"type": "string"},
+    }},
+}  # fmt: skip
 
 
 def as_functions(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -33,9 +42,11 @@ def as_functions(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def work(task: str, *, complete: Complete, call_tool: CallTool, list_tools: ListTools) -> str:
+def work(
+    task: str, *, complete: Complete, call_tool: CallTool, list_tools: ListTools, send_message: SendMessage
+) -> str:
     """Do a task; returns the model's answer."""
-    tools = as_functions(list_tools())
+    tools = as_functions([*list_tools(), _ASK])
     messages: list[dict[str, Any]] = [{"role": "user", "content": task}]
     for _ in range(MAX_TURNS):
         message = complete("main", messages, tools=tools)["choices"][0]["message"]
@@ -48,7 +59,8 @@ def work(task: str, *, complete: Complete, call_tool: CallTool, list_tools: List
         for call in calls:
             name = call["function"]["name"].replace("__", "/")
             try:
-                result = call_tool(name, json.loads(call["function"]["arguments"]))
+                given = json.loads(call["function"]["arguments"])
+                result = said(send_message, given) if name == ASK else call_tool(name, given)
             except Exception as fault:  # noqa: BLE001 (an agent tells its model what went wrong and goes on)
                 result = f"error: {fault}"
             text = result if isinstance(result, str) else json.dumps(result)
@@ -56,13 +68,28 @@ def work(task: str, *, complete: Complete, call_tool: CallTool, list_tools: List
     return "gave up"
 
 
-def main() -> int:
-    """Behind Ringwall: the task comes as an argument, the functions from ``import ringwall``."""
+def said(send_message: SendMessage, given: Mapping[str, Any]) -> str:
+    """Ask another agent; the text of its answer."""
+    answer = send_message(given["to"], given["skill"], given["text"], message_id=given.get("id"))
+    return "\n".join(part.get("text", "") for part in answer["message"]["parts"])
+
+
+def obey(task: str) -> str:
+    """Do a task behind Ringwall, with the functions of ``import ringwall``."""
     import ringwall
 
-    print(
-        work(sys.argv[1], complete=ringwall.complete, call_tool=ringwall.call_tool, list_tools=ringwall.list_tools)
+    return work(
+        task,
+        complete=ringwall.complete,
+        call_tool=ringwall.call_tool,
+        list_tools=ringwall.list_tools,
+        send_message=ringwall.send_message,
     )
+
+
+def main() -> int:
+    """Behind Ringwall: the task comes as an argument."""
+    print(obey(sys.argv[1]))
     return 0
 
 
