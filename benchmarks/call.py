@@ -16,28 +16,24 @@ base. Exit code 2: no verdict, because other work slowed even the base down; not
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
 import results
 
+import stack
+
 TARGET: Final = 4.0  # times the base, at the median
 GOAL: Final = 3.0
 BOUND: Final = {"1": 8.5, "16": 4.5}  # by connections: what was measured, and a fifth more for the machine's moods
-PARTS: Final = Path(__file__).parent / "parts"
 ROUNDS: Final = 20
 WARM: Final = 100  # calls before the first round
 BUSY: Final = 1.75  # the base's median over its quietest round; on a machine left alone it is 1.1 to 1.5
-READY_S: Final = 60.0
 SENTENCE: Final = "The meeting on the quarterly report was moved to the large room on the second floor. "
 TEXT: Final = (SENTENCE * 12)[:1000]  # with its JSON around it 1 KB
 NAMES: Final = {
@@ -84,35 +80,26 @@ work = {work}
 """
 
 
-class Stack:
+class Bench:
     """A runtime and the rival, in a folder of their own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.work = folder / "work"
-        self.state = folder / "s"
-        self.manifest = folder / "config" / "ringwall.toml"
         self.work.mkdir(mode=0o755)
-        self.manifest.parent.mkdir()
-        sdk = [sys.executable, str(PARTS / "sdk_server.py")]
-        self.manifest.write_text(MANIFEST.format(sdk=json.dumps(sdk), work=json.dumps(str(self.work)),
-                                               parts=json.dumps(str(PARTS))))
+        sdk = [sys.executable, str(stack.PARTS / "sdk_server.py")]
+        self.stack = stack.Stack(folder, MANIFEST.format(sdk=json.dumps(sdk), work=json.dumps(str(self.work)),
+                                                         parts=json.dumps(str(stack.PARTS))))
 
-    @contextlib.contextmanager
-    def runtime(self, stages: Path | None = None) -> Generator[None]:
+    def runtime(self, stages: Path | None = None) -> AbstractContextManager[None]:
         """``ringwall up`` with the benchmark's core; with ``stages``, its parts are measured into that file."""
-        environment = dict(os.environ)
-        if stages is not None:
-            environment["RINGWALL_BENCH_STAGES"] = str(stages)
-        command = ("start.py", str(self.state), str(self.manifest), sys.executable, str(PARTS / "core.py"))
-        with _process(command, "ringwall: ready", environment):
-            yield
+        return self.stack.up(**({} if stages is None else {"RINGWALL_BENCH_STAGES": str(stages)}))
 
-    @contextlib.contextmanager
-    def rival(self) -> Generator[None]:
+    def rival(self) -> AbstractContextManager[object]:
         """The base, on a socket in the agent's folder: the agent has no other common place with it."""
-        with _process(("base.py", str(self.work / "base.sock"), str(self.folder / "base.log")), "ready"):
-            yield
+        command = (sys.executable, str(stack.PARTS / "base.py"), str(self.work / "base.sock"),
+                   str(self.folder / "base.log"))
+        return stack.process(command, "ready")
 
     def load(self, targets: Sequence[str], connections: Sequence[int], calls: int) -> dict[str, Any]:
         """Run the load as a confined agent."""
@@ -124,40 +111,10 @@ class Stack:
             "wall": {"path": door, "route": "/v1/tools/call", "payload": echo},
             "sdk": {"path": door, "route": "/v1/tools/call", "payload": sdk},
         }
-        plan = {
+        return self.stack.load("load", {
             "targets": [{"name": name, **known[name]} for name in targets],
             "connections": list(connections), "rounds": ROUNDS, "calls": max(1, calls // ROUNDS), "warm": WARM,
-        }
-        command = (
-            sys.executable, "-c", "from ringwall.cli.run import run; run()", "load", "--task", "benchmark",
-            "--state", str(self.state), "--", sys.executable, str(PARTS / "load.py"), json.dumps(plan),
-        )
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PARTS,
-                              stdin=subprocess.DEVNULL)
-        if done.returncode:
-            sys.exit(f"the load ended with {done.returncode}: {done.stderr[-2000:]}{done.stdout[-2000:]}")
-        return json.loads(done.stdout)
-
-
-@contextlib.contextmanager
-def _process(command: Sequence[str], ready: str, environment: Mapping[str, str] | None = None) -> Generator[None]:
-    """A process that says when it is ready, until the block ends."""
-    script, *rest = command
-    process = subprocess.Popen(
-        [sys.executable, str(PARTS / script), *rest], stdout=subprocess.PIPE, text=True, env=environment,
-        stdin=subprocess.DEVNULL,
-    )
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith(ready):
-                break
-        else:
-            sys.exit(f"{script} did not start")
-        yield
-    finally:
-        process.terminate()
-        process.wait(READY_S)
+        })
 
 
 def summary(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,20 +197,14 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> int:
     options = arguments().parse_args()
-    if results.file_system(options.folder) in {"tmpfs", "ramfs"}:
-        sys.exit(f"{options.folder} is in memory, where fdatasync costs nothing; name a folder with --folder")
-    folder = Path(tempfile.mkdtemp(prefix="rwb", dir=options.folder))
-    folder.chmod(0o711)
-    try:
-        stack = Stack(folder)
-        with stack.rival(), stack.runtime():
-            figures = summary(stack.load(("base", "grouped", "wall", "sdk"), (1, 16), options.calls))
+    with stack.folder("rwb", options.folder) as folder:
+        bench = Bench(folder)
+        with bench.rival(), bench.runtime():
+            figures = summary(bench.load(("base", "grouped", "wall", "sdk"), (1, 16), options.calls))
         measured = folder / "stages.json"
-        with stack.runtime(measured):
-            found = stack.load(("wall",), (1,), options.calls)
+        with bench.runtime(measured):
+            found = bench.load(("wall",), (1,), options.calls)
         parts = split(found, json.loads(measured.read_text()))
-    finally:
-        shutil.rmtree(folder)
     disturbed = busy(figures)
     if options.save and not disturbed:
         results.save("call", {"connections": figures, "stages_us": parts}, folder=options.folder)

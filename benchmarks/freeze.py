@@ -11,28 +11,23 @@ the operator waits: with connecting, the second record and the answer. Exit code
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import results
 
+import stack
 from ringwall.doors.operator_client import OperatorClient
 
 TARGET_MS: Final = 50.0  # to the last effect, p99
 CONNECTIONS: Final = 64
-PARTS: Final = Path(__file__).parent / "parts"
 LULL_S: Final = 0.02  # frozen; what came meanwhile is refused
 STORM_S: Final = 0.1  # thawed; every connection has a call under way again
-READY_S: Final = 60.0
 MANIFEST: Final = """
 version = 1
 trust_domain = "bench.example"
@@ -58,20 +53,6 @@ limits = {{ concurrent = 1024 }}
 [tenants.bench.agents.load]
 role = "load"
 """
-
-
-@contextlib.contextmanager
-def process(command: Sequence[str], ready: str, cwd: Path) -> Generator[None]:
-    """A process that says when it is ready, until the block ends."""
-    started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=cwd, stdin=subprocess.DEVNULL)
-    try:
-        assert started.stdout is not None
-        if not any(line.startswith(ready) for line in started.stdout):
-            sys.exit(f"{command[1]} did not start")
-        yield
-    finally:
-        started.terminate()
-        started.wait(READY_S)
 
 
 def measure(client: OperatorClient, freezes: int) -> list[dict[str, Any]]:
@@ -107,15 +88,10 @@ def at(times: Sequence[float], percent: int) -> float:
 
 
 def run(folder: Path, freezes: int) -> dict[str, float]:
-    state, manifest = folder / "s", folder / "config" / "ringwall.toml"
-    manifest.parent.mkdir()
-    manifest.write_text(MANIFEST.format(parts=json.dumps(str(PARTS))))
-    python = sys.executable
-    up = (python, str(PARTS / "start.py"), str(state), str(manifest), python, str(PARTS / "core.py"))
-    storm = (python, "-c", "from ringwall.cli.run import run; run()", "load", "--task", "benchmark", "--state",
-             str(state), "--", python, str(PARTS / "storm.py"), str(CONNECTIONS))
-    with process(up, "ringwall: ready", folder), process(storm, "storming", PARTS):
-        return summary(measure(OperatorClient(state / "operator.sock"), freezes))
+    bench = stack.Stack(folder, MANIFEST.format(parts=json.dumps(str(stack.PARTS))))
+    storm = bench.command("load", "storm.py", str(CONNECTIONS))
+    with bench.up(), stack.process(storm, "storming"):
+        return summary(measure(OperatorClient(bench.state / "operator.sock"), freezes))
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -129,12 +105,8 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> int:
     options = arguments().parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="rwf", dir=options.folder))
-    folder.chmod(0o711)
-    try:
+    with stack.folder("rwf", options.folder) as folder:
         figures = run(folder, options.freezes)
-    finally:
-        shutil.rmtree(folder)
     if figures["fewest_ended"] < CONNECTIONS // 2:
         sys.exit(f"there was no load: a freeze ended {figures['fewest_ended']} calls only")
     if options.save:

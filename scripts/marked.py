@@ -15,10 +15,22 @@ _NAMES = {
     "wall": "**governed call** (sidecar's built-in echo)",
     "sdk": "governed call to a server of the MCP SDK",
 }
+_INBOUND = """\
+Messages between agents: CPU of the inbound path (TLS, certificates, HTTP, the closed schema, the sender's envelope
+opened, the answer's sealed) while the wall answers at once, 16 connections.
+"""
+_PEERS = {
+    "ours": "**Ringwall**", "foreign": "Ringwall, a peer of another trust domain (no envelope to open)",
+    "haproxy": "haproxy, mutual TLS and no check", "envoy": "Envoy, SPIFFE validator and RBAC",
+}
+_PEER_TARGETS = {"haproxy": 3.0, "envoy": 1.0}  # as in benchmarks/peers.py
+_FIVE = "|---|---|---|---|---|"
+_WHOLE = {"plain": "the same server with nothing between", "walls": "**through both walls**"}
 # What the attacks' numbers stand for.
 _THREATS = {
     1: "Text that gives orders",
     2: "The wrong tool, resource or identity",
+    3: "Agents against agents",
     4: "Leaks",
     5: "A way around the wall",
     0: "The wall itself",
@@ -35,23 +47,67 @@ def fill(page: str, name: str, text: str) -> str:
 
 
 def benchmark(results: Path) -> str:
-    """The table of benchmarks/call.py from what it stored."""
-    entry: Mapping[str, Any] = json.loads(results.read_text()).get("call", {}) if results.exists() else {}
-    if not entry:
-        return "Not measured yet: `python benchmarks/call.py --save`."
+    """What benchmarks/call.py, peers.py and svids.py stored."""
+    stored: Mapping[str, Any] = json.loads(results.read_text()) if results.exists() else {}
+    made = {"call": _call, "peers": _peers, "svids": _svids}
+    parts = [f"Not measured yet: `python benchmarks/{name}.py --save`." if name not in stored else
+             f"{write(stored[name]['figures'])}\n\n{_measured(stored[name])}" for name, write in made.items()]
+    return "\n\n".join(parts)
+
+
+def _measured(entry: Mapping[str, Any]) -> str:
+    """Where, with what."""
+    used = {**entry["versions"], **entry["figures"].get("versions", {})}
+    versions = ", ".join(f"{package} {number}" for package, number in used.items())
+    return f"Measured on {entry['machine']}; {versions}; commit {entry['commit']}."
+
+
+def _call(figures: Mapping[str, Any]) -> str:
     lines = ["| connections | | p50 µs | p99 µs | calls/s | times base | in the quietest round |",
              "|---|---|---|---|---|---|---|"]
-    for connections, rows in entry["figures"]["connections"].items():
+    for connections, rows in figures["connections"].items():
         for name, row in rows.items():
             lines.append(f"| {connections} | {_NAMES[name]} | {row['p50_us']} | {row['p99_us']} | "
                          f"{row['per_second']} | {row['ratio']:.2f} | {row['quiet_ratio']:.2f} |")
     verdicts = [f"{connections} connection{'s' * (connections != '1')}: {_verdict(rows['wall']['ratio'])}"
-                for connections, rows in entry["figures"]["connections"].items()]
-    versions = ", ".join(f"{package} {number}" for package, number in entry["versions"].items())
-    parts = ", ".join(f"{name} {number}" for name, number in entry["figures"]["stages_us"].items())
+                for connections, rows in figures["connections"].items()]
+    parts = ", ".join(f"{name} {number}" for name, number in figures["stages_us"].items())
     target = f"The target is at most {TARGET:g} times the base at the median. {'; '.join(verdicts)}."
-    return "\n".join([*lines, "", target, "", f"Where the time goes, in µs at one connection: {parts}.", "",
-                      f"Measured on {entry['machine']}; {versions}; commit {entry['commit']}."])
+    return "\n".join([*lines, "", target, "", f"Where the time goes, in µs at one connection: {parts}."])
+
+
+def _peers(figures: Mapping[str, Any]) -> str:
+    """The inbound path by its CPU, and the whole path by its time."""
+    lines = [_INBOUND, *(f"Left out: {why}.\n" for why in figures["absent"].values())]
+    if "inbound" in figures:
+        lines += ["| inbound | CPU µs a request | rounds | requests/s | CPU µs a connection |", _FIVE]
+        for name in [name for name in _PEERS if name in figures["inbound"]]:
+            row = figures["inbound"][name]
+            lines.append(f"| {_PEERS[name]} | {row['cpu_us']} | {row['least_us']} to {row['most_us']} | "
+                         f"{row['per_second']:.0f} | {row['connection_us']:.0f} |")
+        verdicts = [f"{figures['ratios'][name]:.1f} times {_PEERS[name]}, wanted at most {most:g}: "
+                    f"{'**missed**' if figures['ratios'][name] > most else 'met'}"
+                    for name, most in _PEER_TARGETS.items() if name in figures["ratios"]]
+        core, sidecar = figures["inbound"]["ours"]["parts_us"]
+        lines += ["", f"{'; '.join(verdicts)}. Of Ringwall's, the core has {core}, the sidecar {sidecar}."]
+    lines += ["", "| agent to agent, records durable | connections | p50 ms | p99 ms | messages/s |", _FIVE]
+    for connections, rows in figures["whole"].items():
+        for name, row in rows.items():
+            lines.append(f"| {_WHOLE[name]} | {connections} | {row['p50_ms']:.2f} | {row['p99_ms']:.2f} | "
+                         f"{row['per_second']} |")
+    return "\n".join(lines)
+
+
+def _svids(figures: Mapping[str, Any]) -> str:
+    quick, whole = figures["quick"], figures["whole"]
+    return "\n".join([
+        f"SVIDs over the Workload API, {figures['streams']} streams open, CPU of the core:", "",
+        "| | measured | target |", "|---|---|---|",
+        f"| first SVID | {quick['first_ms']:.2f} ms | 1.5 ms |",
+        f"| renewed, all at once | {quick['turn_ms']:.2f} ms | 0.5 ms |",
+        f"| memory of a stream | {quick['stream_kib']:.0f} KiB | 48 KiB |",
+        f"| first SVID through the whole wall, its record durable | {whole['first_ms']:.2f} ms | |",
+    ])
 
 
 def _verdict(ratio: float) -> str:
@@ -76,6 +132,6 @@ def attacks() -> str:
     if unknown:
         raise ValueError(f"threats without a title: {unknown}")
     lines += ["### Accepted single points", "", "| attack | only barrier | why it is accepted |", "|---|---|---|"]
-    lines += [f"| `{a.id}` | {', '.join(a.barriers) or 'the resolver'} | {a.accepted} |"
+    lines += [f"| `{a.id}` | {', '.join(a.barriers) or 'no ring'} | {a.accepted} |"
               for a in found if a.accepted]
     return "\n".join(lines)

@@ -6,13 +6,17 @@ Rounds of the targets alternate: all of them see the same machine.
 
 from __future__ import annotations
 
+import itertools
 import json
+import secrets
 import select
 import socket
 import statistics
 import sys
 import time
 from typing import Any
+
+NUMBER = b"@@@@@@@@@@@@"  # as long as what takes its place
 
 
 class Target:
@@ -23,15 +27,20 @@ class Target:
         path: of its socket.
         payload: the body.
         route: the path of the request.
+        holds: what each answer must have in it.
 
+    Where the payload has ``NUMBER``, each request has another one.
     """
 
-    def __init__(self, name: str, path: str, payload: dict[str, Any], route: str) -> None:
+    def __init__(self, name: str, path: str, payload: dict[str, Any], route: str, holds: str = "") -> None:
         self.name = name
         self._path = path
+        self._holds = holds.encode()
         body = json.dumps(payload, separators=(",", ":")).encode()
         head = f"POST {route} HTTP/1.1\r\nHost: ringwall\r\nContent-Type: application/json\r\n"
         self._request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        # From anywhere: a second load must not repeat the messages of the first.
+        self._numbers = itertools.count(secrets.randbelow(10**11)) if NUMBER in body else None
         self._sockets: list[socket.socket] = []
 
     def run(self, connections: int, calls: int) -> tuple[list[float], float]:
@@ -45,13 +54,26 @@ class Target:
         found = self._one(used[0], calls) if connections == 1 else self._many(used, calls)
         return found, calls / (time.perf_counter() - started)
 
+    def _asked(self) -> bytes:
+        if self._numbers is None:
+            return self._request
+        return self._request.replace(NUMBER, b"%012d" % next(self._numbers))
+
+    def _whole(self, answer: bytes) -> bool:
+        if not complete(answer):
+            return False
+        if self._holds not in answer:
+            sys.exit(f"an answer of {self.name} is not what it must be: {answer[:600]!r}")
+        return True
+
     def _one(self, sock: socket.socket, calls: int) -> list[float]:
         found: list[float] = []
         for _ in range(calls):
+            request = self._asked()
             sent = time.perf_counter()
-            sock.sendall(self._request)
+            sock.sendall(request)
             answer = sock.recv(65536)
-            while not complete(answer):
+            while not self._whole(answer):
                 answer += more(sock)
             found.append((time.perf_counter() - sent) * 1e6)
         return found
@@ -66,13 +88,13 @@ class Target:
         for number, sock in by_number.items():
             poll.register(number, select.EPOLLIN)
             sent[number], answers[number] = time.perf_counter(), b""
-            sock.sendall(self._request)
+            sock.sendall(self._asked())
             left -= 1
         while len(found) < calls:
             for number, _ in poll.poll():
                 sock = by_number[number]
                 answers[number] += more(sock)
-                if not complete(answers[number]):
+                if not self._whole(answers[number]):
                     continue
                 now = time.perf_counter()
                 found.append((now - sent[number]) * 1e6)
@@ -80,7 +102,7 @@ class Target:
                 if left > 0:
                     left -= 1
                     sent[number] = now
-                    sock.sendall(self._request)
+                    sock.sendall(self._asked())
         poll.close()
         return found
 
