@@ -17,7 +17,7 @@ MAX_LINES = 400  # beyond that a file is several things
 
 # What each package may import besides itself: DESIGN.md section 4. A name that ends in "." is a whole package.
 CORE = ("call", "errors", "clock", "interface", "regex")
-SHARED = (*CORE, "identity.spiffe", "manifest.types", "wire.")  # and every package's own interface.py
+SHARED = (*CORE, "identity.spiffe", "manifest.types", "manifest.peers", "wire.")  # and each package's interface.py
 EVERYTHING = ("",)
 SDK: tuple[str, ...] = ("errors", "_client", "aio")  # what an agent imports: nothing of the runtime
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -30,13 +30,17 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "wire": CORE,
     "manifest": SHARED,
     "identity": SHARED, "capability": SHARED, "limits": SHARED, "flow": SHARED, "policy": SHARED, "audit": SHARED,
-    "approvals": SHARED, "keys": SHARED, "confine": SHARED, "tools": SHARED,
+    "approvals": SHARED, "keys": SHARED, "confine": SHARED,
+    # One link to the sidecar carries tools and peers.
+    "tools": (*SHARED, "peers.protocol"),
+    "peers": (*SHARED, "manifest.peers", "tools.", "identity.svid."),
     # The guard's service confines itself further once it is loaded.
     "guard": (*SHARED, "confine."),
     # Model calls travel over the tenant's sidecar, whose frames belong to tools.
     "models": (*SHARED, "tools.protocol", "tools.sidecar_client"),
     # Doors hand calls to the wall and attest who asks; the client's limits are the door's.
-    "doors": (*SHARED, "wall", "_client", "identity.operators", "identity.pidfd", "identity.registry"),
+    "doors": (*SHARED, "wall", "_client", "identity.operators", "identity.pidfd", "identity.registry",
+              "identity.transport"),
     # Judges the log's calls again, with the rings' own code, outside the core.
     "explain": (*SHARED, "audit.", "capability.", "manifest.", "policy."),
     "runtime": EVERYTHING, "cli": EVERYTHING, "redteam": EVERYTHING,

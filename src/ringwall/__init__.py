@@ -84,6 +84,45 @@ def complete(
     return _client.completion(_client.default().ask("/v1/models/complete", asked, wait))
 
 
+def send_message(
+    peer: str,
+    skill: str,
+    parts: Sequence[Mapping[str, Any]] | str,
+    /,
+    *,
+    task_id: str | None = None,
+    context_id: str | None = None,
+    message_id: str | None = None,
+    wait: float | None = None,
+    approval: str | None = None,
+) -> dict[str, Any]:
+    """Send a message to another agent over A2A 1.0 (``SendMessage``), and wait for its answer.
+
+    Args:
+        peer: an agent of the same tenant, ``tenant/agent``, or a name in the manifest's ``[peers]``.
+        skill: what the peer is asked for.
+        parts: A2A parts such as ``{"text": "..."}`` or ``{"data": {...}}``; a plain text is one text part.
+        task_id: of a task of this peer that the message goes on with.
+        context_id: of a conversation with this peer.
+        message_id: names the message; one that the peer has seen is refused. None: a new one. To repeat a call with
+            ``approval``, give the same one as before.
+        wait: as in ``call_tool``.
+        approval: as in ``call_tool``.
+
+    Returns:
+        An A2A ``SendMessageResponse``: an object with ``task`` or ``message``.
+
+    Raises as ``call_tool``.
+
+    """
+    from ringwall import _client
+
+    path, body = _client.sending(
+        peer, skill, parts, task_id=task_id, context_id=context_id, message_id=message_id, approval=approval
+    )
+    return _client.completion(_client.default().ask(path, body, wait))
+
+
 __all__ = [
     "Held",
     "Limited",
@@ -93,4 +132,5 @@ __all__ = [
     "call_tool",
     "complete",
     "list_tools",
+    "send_message",
 ]

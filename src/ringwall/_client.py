@@ -353,6 +353,23 @@ def chat(
     return {"model": model, "request": request, **_approved(approval)}
 
 
+def sending(
+    peer: str,
+    skill: str,
+    parts: Sequence[Mapping[str, Any]] | str,
+    *,
+    task_id: str | None,
+    context_id: str | None,
+    message_id: str | None,
+    approval: str | None,
+) -> tuple[str, dict[str, Any]]:
+    """The path and the body of a message to a peer. A plain text stands for one text part."""
+    given = [{"text": parts}] if isinstance(parts, str) else [dict(part) for part in parts]
+    more = {"task_id": task_id, "context_id": context_id, "message_id": message_id, "approval": approval}
+    body = {"skill": skill, "parts": given, **{name: value for name, value in more.items() if value is not None}}
+    return f"/v1/messages/send/{peer}", body
+
+
 def completion(answer: Any) -> dict[str, Any]:
     """Check that a completion is an object."""
     if not isinstance(answer, dict):

@@ -49,6 +49,25 @@ async def complete(
     return _client.completion(answer)
 
 
+async def send_message(
+    peer: str,
+    skill: str,
+    parts: Sequence[Mapping[str, Any]] | str,
+    /,
+    *,
+    task_id: str | None = None,
+    context_id: str | None = None,
+    message_id: str | None = None,
+    wait: float | None = None,
+    approval: str | None = None,
+) -> dict[str, Any]:
+    """Send a message to another agent. As ``ringwall.send_message``."""
+    path, body = _client.sending(
+        peer, skill, parts, task_id=task_id, context_id=context_id, message_id=message_id, approval=approval
+    )
+    return _client.completion(await default().ask(path, body, wait))
+
+
 class AsyncClient:
     """Calls from any number of tasks, each on a connection of its own while it runs.
 
@@ -179,4 +198,4 @@ def default() -> AsyncClient:
     return AsyncClient()
 
 
-__all__ = ["call_tool", "complete", "list_tools"]
+__all__ = ["call_tool", "complete", "list_tools", "send_message"]

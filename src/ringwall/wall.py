@@ -24,6 +24,7 @@ from ringwall.call import (
     Kind,
     Last,
     NeedsApproval,
+    Peer,
     Process,
     RingName,
     SessionId,
@@ -145,7 +146,7 @@ class Wall:
                 return
             running = Running(
                 call=call,
-                facts=facts,
+                facts={**facts, "audit": {"record": answer}},
                 record=answer,
                 effect=self._effects[call.kind],
                 passages=[passage for _, passage in entered],
@@ -284,13 +285,18 @@ def _before(origin: Origin, kind: Kind, code: str, cause: str = "") -> Event:
         tenant=origin.subject.tenant,
         subject=subject_name(origin.subject),
         session=SessionId(origin.session) if origin.session else None,
-        body={"kind": kind, "code": code, "launch": _launch(origin)},
+        body={"kind": kind, "code": code, "launch": _launch(origin), **_receiver(origin)},
         sealed={"cause": cause[:500]} if cause else {},
     )
 
 
 def _launch(origin: Origin) -> str:
     return origin.subject.launch if isinstance(origin.subject, Process) else ""
+
+
+def _receiver(origin: Origin) -> dict[str, str]:
+    """Of a message that comes in: the record's subject is its sender."""
+    return {"receiver": str(origin.subject.receiver)} if isinstance(origin.subject, Peer) else {}
 
 
 def _broken(name: str, how: str) -> Denied:

@@ -81,6 +81,8 @@ def act(number, do, **more):
             answer = tell(ringwall.call_tool, more["tool"], more["args"])
         case "list":
             answer = tell(ringwall.list_tools)
+        case "send":
+            answer = tell(ringwall.send_message, more["peer"], more["skill"], more["parts"], **more.get("more", {}))
         case "complete":
             answer = tell(ringwall.complete, more["model"], more["messages"])
         case "fork":

@@ -9,9 +9,9 @@ import pytest
 from tests.approvals.bench import ANN, ASK, BOB, IBAN, Bench, pay, with_approval
 from tests.fakes import ALICE, NO, run, until
 
-from ringwall.call import Call, NeedsApproval
+from ringwall.call import Call, NeedsApproval, Peer, Process, Target
 from ringwall.errors import AuditError, BadInput
-from ringwall.identity.spiffe import SpiffeId
+from ringwall.identity.spiffe import AnyId, SpiffeId
 from ringwall.interface import HeldCall
 
 EVE = dataclasses.replace(
@@ -359,3 +359,19 @@ def test_what_is_over_is_forgotten_in_the_end_and_its_arguments_at_once() -> Non
         assert bench.desk.shown(call.approval.record)["args"] is None
 
     run(scenario())
+
+
+def test_a_message_that_comes_in_cannot_be_held() -> None:
+    bench = Bench()
+    bench.wall._effects["message"] = bench.effect
+    who = pay().subject
+    assert isinstance(who, Process)
+    peer = Peer(spiffe_id=AnyId.parse("spiffe://far.example/x"), receiver=who.spiffe_id, launch=who.launch,
+                connection=1)
+
+    async def scenario() -> str:
+        asked = Call.make(id=pay().id, kind="message", subject=peer, session=pay().session, args={},
+                          target=Target(name="x", direction="in"))
+        return await bench.refused(asked)
+
+    assert run(scenario()) == "approval_unavailable"

@@ -163,9 +163,11 @@ def post(path: str = "/v1/tools/call", body: bytes = b"{}", *, close: bool = Tru
 
 
 @contextmanager
-def looped() -> Generator[asyncio.AbstractEventLoop]:
+def looped(
+    made: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+) -> Generator[asyncio.AbstractEventLoop]:
     """An event loop in a thread."""
-    loop = asyncio.new_event_loop()
+    loop = made()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
@@ -178,11 +180,14 @@ def looped() -> Generator[asyncio.AbstractEventLoop]:
 
 @contextmanager
 def served(
-    folder: Path, *, max_connections: int = 128, pid: int | None = None, frozen: Callable[[SpiffeId], str] = nobody
+    folder: Path, *, max_connections: int = 128, pid: int | None = None, frozen: Callable[[SpiffeId], str] = nobody,
+    reads: bool = True, made: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+    wall: FakeWall | None = None,
 ) -> Generator[Served]:
-    """A door whose registered agent is this very process, or ``pid``."""
+    """A door whose registered agent is this very process, or ``pid``; with ``reads`` it looks at every sender."""
     handle = os.pidfd_open(pid or os.getpid())
-    registry = Registry(Probe(method="inode", tree=True), frozen=frozen, max_connections=max_connections)
+    probe = Probe(method="inode", tree=True, reads=reads)
+    registry = Registry(probe, frozen=frozen, max_connections=max_connections)
     registry.register(
         Launch(
             id=LAUNCH,
@@ -196,8 +201,8 @@ def served(
         )
     )
     os.close(handle)
-    with looped() as loop:
-        found = Served(loop, FakeWall(), registry, folder / "door.sock")
+    with looped(made) as loop:
+        found = Served(loop, wall or FakeWall(), registry, folder / "door.sock")
         found.run(found.server.add(LAUNCH, found.path))
         try:
             yield found

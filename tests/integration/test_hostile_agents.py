@@ -141,6 +141,32 @@ def test_a_process_outside_the_agents_confinement_is_refused_at_its_door_and_rec
         assert agent.call("echo/echo", text="inside")["result"]
 
 
+def test_a_connection_that_an_agent_hands_to_its_child_is_cut_off_and_that_is_recorded(stack: Stack) -> None:
+    text = ("import json, os, socket, struct, ringwall\n"
+            "mine = socket.socket(socket.AF_UNIX); mine.connect('/run/ringwall/door.sock')\n"
+            "body = b'{\"tool\":\"echo/echo\",\"args\":{\"text\":\"borrowed\"}}'\n"
+            f"raw = {HEAD.encode()!r} + b'Content-Length: %d\\r\\n\\r\\n' % len(body) + body\n"
+            "child = os.fork()\n"
+            "if not child:\n"
+            "    as_parent = struct.pack('3i', os.getppid(), os.getuid(), os.getgid())\n"
+            "    try: mine.sendmsg([raw], [(socket.SOL_SOCKET, 2, as_parent)]); os._exit(1)\n"  # SCM_CREDENTIALS
+            "    except PermissionError: mine.sendall(raw); os._exit(0)\n"
+            "assert os.waitpid(child, 0)[1] == 0\n"
+            "answer = b''\n"
+            "while piece := mine.recv(65536): answer += piece\n"
+            "error = json.loads(answer.partition(b'\\r\\n\\r\\n')[2])['error']\n"
+            "print(json.dumps({'code': error['code'], 'own': ringwall.call_tool('echo/echo', text='own')}))")
+    ran = stack.python("acme/ana", text)
+    assert ran.json["code"] == "sender_foreign"
+    assert ran.json["own"]
+
+    def counted() -> list[tuple[str, object]]:
+        return [(r.type, r.body["launch"]) for r in stack.records("acme", "refused_before_call")
+                if r.body["code"] == "sender_foreign"]
+
+    wait_for("it to be recorded", counted)
+
+
 @pytest.mark.skipif(not ROOT, reason="only root can become an ordinary uid")
 def test_another_user_reaches_neither_doors_nor_the_operator_socket(stack: Stack) -> None:
     text = ("import socket, sys\n"

@@ -50,6 +50,10 @@ def two() -> list[int]:
     return list(os.pipe())
 
 
+def sockets(count: int) -> list[int]:
+    return [os.open(os.devnull, os.O_RDONLY) for _ in range(count)]
+
+
 async def spawned(children: Children, line: Line) -> Child:
     task = asyncio.create_task(children.spawn(SPEC, {}))
     await line.said.wait()
@@ -177,6 +181,37 @@ def test_agents_that_outlived_a_core_are_taken_over_whatever_comes_first(held_fi
         assert await found[0].child.ended == 9
         found[0].child.close()
         for number in found[0].held:
+            os.close(number)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("door", "inside"), [(True, 2), (True, 0), (False, 3), (False, 0)])
+def test_the_sockets_of_its_loopback_are_told_apart_now_and_by_the_next_core(door: bool, inside: int) -> None:
+    async def scenario() -> None:
+        children, line = started()
+        made = sockets(2 + door + inside + 3)
+        task = asyncio.create_task(children.spawn(SPEC, {}))
+        await line.said.wait()
+        children.on_message(
+            control.Spawned(id=1, child=7, pid=99, self_test={}, door=door, inside=inside), made[:-3]
+        )
+        children.on_message(control.Start(held=1, restarts=1), [])
+        children.on_message(
+            control.Held(child=8, meta=msgspec.Raw(b"{}"), exited=0, door=door, inside=inside),
+            again := [os.pidfd_open(os.getpid()), *(os.dup(number) for number in made[1:])],
+        )
+        inherited = (await children.greeted())[0]
+        assert inherited.held == tuple(again[-3:])
+        for child, numbers in ((await task, made[:-3]), (inherited.child, again[:-3])):
+            assert child.door == (numbers[2] if door else None)
+            assert child.inside == tuple(numbers[3 if door else 2 :])
+            child.close()
+            child.close()
+            for number in numbers:
+                with pytest.raises(OSError, match="Bad file"):
+                    os.fstat(number)
+        for number in (*made[-3:], *again[-3:]):
             os.close(number)
 
     run(scenario())

@@ -25,6 +25,7 @@ from ringwall.call import (
     LaunchId,
     Operator,
     Outcome,
+    Peer,
     Process,
     Resource,
     SessionId,
@@ -33,7 +34,7 @@ from ringwall.call import (
     Verdicts,
 )
 from ringwall.errors import RingwallError
-from ringwall.identity.spiffe import SpiffeId
+from ringwall.identity.spiffe import AnyId, SpiffeId
 from ringwall.keys.file import FileRootKeys
 from ringwall.limits.budgets import estimate
 from ringwall.limits.fair import INSIDE
@@ -227,5 +228,26 @@ def test_a_calls_turn_ends_when_its_effect_begins(tmp_path: Path) -> None:
                 assert isinstance(passage.verdict, Allowed)
                 async for _item in effect.run(call, {}):
                     pass
+
+    asyncio.run(run())
+
+
+def test_a_message_that_came_in_counts_for_its_receiver_after_a_restart_too(tmp_path: Path) -> None:
+    def message(name: str) -> Call:
+        sender = AnyId.parse("spiffe://far.example/tenant/acme/agent/ana/role/analyst")
+        return Call.make(
+            id=CallId(name), kind="message", session=SessionId("s1"), args={"peer": str(sender)},
+            subject=Peer(spiffe_id=sender, receiver=ANA, launch=LaunchId("l"), connection=1),
+            target=Target(name="far", direction="in"))
+
+    async def run() -> None:
+        house = House(tmp_path)
+        async with house.life(calls_per_session=2) as (counting, audit):
+            assert await one(counting, audit, message("1"), Usage())
+            assert await one(counting, audit, made("2"), Usage())
+            assert not await one(counting, audit, message("3"), Usage())
+        async with house.life(calls_per_session=2) as (counting, audit):
+            assert await refusal(counting, message("4")) == "budget_exhausted"
+            assert await refusal(counting, made("5")) == "budget_exhausted"
 
     asyncio.run(run())

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ringwall.confine.spec import Confinement
+from ringwall.confine.spec import Confinement, Loopback
 from ringwall.errors import RingwallError
 from ringwall.manifest.types import Agent, ToolServer
+from ringwall.runtime import loopback
 from ringwall.runtime.views import (
+    DOOR_URL,
     Surroundings,
     agent_view,
     find_program,
@@ -44,7 +46,8 @@ class Place:
     def view(self, program: Path, agent: Agent | None = None, cwd: str = "project") -> Confinement:
         return agent_view(agent=agent or Agent(name="ana", role="r"), command=["x", "arg"], program=program,
                           cwd=self.root / cwd, workspace=self.root / "state/work", door=self.root / "state/door",
-                          uid=None, around=self.around)
+                          uid=None, around=self.around,
+                          loopback=loopback.of_agent(agent) if agent is not None else None)
 
     def shown(self, found: Confinement) -> set[str]:
         """What of this place is shown, relative to it."""
@@ -204,3 +207,35 @@ def test_a_launch_tries_the_state_the_core_and_the_network_in_vain(place: Place)
     tried = {(probe.kind, probe.target) for probe in place.view(place.program("opt/bin/x")).self_test}
     assert {("open", str(place.root / "state")), ("connect_tcp", "127.0.0.1:1"), ("kill", str(os.getpid())),
             ("connect_unix", str(place.root / "state/operator.sock"))} <= tried
+
+
+def test_an_agent_without_ports_has_no_loopback_and_may_start_processes(place: Place) -> None:
+    found = place.view(place.program("opt/bin/tool"), Agent(name="ana", role="r"))
+    assert (found.loopback, found.one_process) == (None, False)
+    assert DOOR_URL not in found.env
+
+
+def test_a_door_over_tcp_is_named_to_the_agent_and_lets_it_connect_there_only(place: Place) -> None:
+    found = place.view(place.program("opt/bin/tool"), Agent(name="ana", role="r", door=8080, processes="tree"))
+    assert found.loopback == Loopback(door=8080, inside=0, bind=(), connect=(8080,))
+    assert found.env[DOOR_URL] == "http://127.0.0.1:8080"
+    assert found.one_process is False
+
+
+def test_where_only_one_process_may_call_a_door_over_tcp_means_only_one_process_is(place: Place) -> None:
+    assert place.view(place.program("opt/bin/tool"), Agent(name="ana", role="r", door=8080)).one_process is True
+    assert place.view(place.program("opt/bin/tool"), Agent(name="ana", role="r", serve=9000)).one_process is False
+
+
+def test_what_it_serves_it_may_bind_and_is_reached_through_sockets(place: Place) -> None:
+    found = place.view(place.program("opt/bin/tool"), Agent(name="ana", role="r", serve=9000, push=9001))
+    assert found.loopback == Loopback(door=None, inside=loopback.INSIDE, bind=(9000, 9001), connect=())
+    assert DOOR_URL not in found.env
+
+
+def test_an_unconfined_agent_has_no_loopback_since_the_hosts_is_everybodys(place: Place) -> None:
+    agent = Agent(name="ana", role="r", door=8080, serve=9000)
+    found = loopback.unconfined(place.view(place.program("opt/bin/tool"), agent))
+    assert (found.loopback, found.layers) == (None, frozenset())
+    assert DOOR_URL not in found.env
+    assert "RINGWALL_DOOR" in found.env

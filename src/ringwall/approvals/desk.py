@@ -116,8 +116,9 @@ class Desk:
 
     async def hold(self, call: Call, verdicts: Verdicts) -> HeldCall | Denied:
         """See ``interface.Approvals``. The same call asked again waits under its first record."""
-        if not isinstance(call.subject, Process):
-            return _denied("approval_unavailable", "an operator's act cannot wait for approval")
+        if not isinstance(call.subject, Process):  # a peer elsewhere knows nothing of held calls
+            what = "an operator's act" if isinstance(call.subject, Operator) else "a message that comes in"
+            return _denied("approval_unavailable", f"{what} cannot wait for approval")
         self._sweep()
         same = self._same(call, questions_of(verdicts))
         if same is not None:

@@ -239,7 +239,8 @@ def _line(log: str, record: Record) -> str:
     what = ""
     if record.type in CALL_TYPES:
         what = "".join(f"{ring}: {code}  " for ring, code in stopped_by(record))
-        what += f"{clear['kind']} {clear['target']}"
+        way = (as_object(clear.get("message")) or {}).get("direction")
+        what += f"{clear['kind']} {f'{way} ' if way else ''}{clear['target']}"
     elif record.type == "outcome":
         what = f"{log}/{clear['of']} {clear['end']} {clear.get('code', '')}".rstrip()
     elif record.type == "cut":
@@ -303,6 +304,14 @@ def _explained(found: Shown) -> Iterator[str]:
 def _call(found: Shown) -> Iterator[str]:
     clear = found.record.clear
     yield from fold(plain(clear["subject"]), "  by        ")
+    if message := as_object(clear.get("message")):
+        way = f"{message['direction']}, to {message['receiver']}  {message['method']}"
+        yield from fold(plain(way), "  message   ")
+        for name in ("trace", "record"):
+            if name in message:
+                yield from fold(plain(message[name]), f"  {name:<10}")
+    if clear.get("acting_for"):
+        yield from fold(plain(" ".join(clear["acting_for"])), "  for       ")
     yield from fold(f"{plain(clear['session']) or '-'}  call {plain(clear['call'])}", "  session   ")
     full = {v["ring"]: v for v in found.body["verdicts"]} if found.body else {}
     for ring, verdict, code in clear["verdicts"]:

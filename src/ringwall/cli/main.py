@@ -8,7 +8,7 @@ import click
 
 VERBS: Final = (
     "init", "check", "schema", "up", "run", "status", "doctor", "audit", "explain", "approvals", "endorsements",
-    "freeze", "thaw", "limits", "policy", "pins", "svid", "demo", "redteam",
+    "freeze", "thaw", "limits", "policy", "pins", "svid", "peers", "demo", "redteam",
 )
 
 
@@ -68,6 +68,10 @@ def verb(name: str) -> click.Command | None:  # noqa: C901 (a table)
             from ringwall.cli import svid
 
             return svid.svid
+        case "peers":
+            from ringwall.cli import peers
+
+            return peers.peers
         case "demo":
             from ringwall.cli import demo
 

@@ -87,6 +87,9 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for proposed in found["proposed"]:
         yield "proposed", (f"{proposed['verb']} by {proposed['by']}, waits for a second operator "
                            f"({proposed['seconds']} s)")
+    told = found.get("identity")
+    if told:
+        yield "attestation", f"{told['strength']}, by {told['method']}, sender of {told['sender']} checked"
     yield from _identity(found.get("svid"))
     policy = found["policy"]
     yield "policy", f"revision {policy['revision'][:12]} ({policy['backend']})"
@@ -101,6 +104,27 @@ def _identity(svid: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """The authority: which keys sign, and when that changes."""
     if svid is None:
         return
+    yield from _spire(svid) if svid.get("source") == "spire" else _authority(svid)
+    for domain, one in svid["federated"].items():
+        known = f"sequence {one['sequence']}" if one["known"] else "NOT KNOWN: nobody of it is believed"
+        yield f"federated {domain}", known
+        if one["fault"]:
+            yield "problem", f"federated {domain}: {one['fault']}"
+    published = svid.get("published")
+    if published is not None:
+        yield "published", f"{published['address']} ({published['profile']})"
+        if published["fault"]:
+            yield "problem", f"published: {published['fault']}"
+
+
+def _spire(svid: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    known = "" if svid["known"] else ", NO BUNDLE: nobody is believed"
+    yield "trust domain", f"{svid['trust_domain']}, from SPIRE at {svid['socket']}{known}"
+    if svid["fault"]:
+        yield "problem", f"SPIRE: {svid['fault']}"
+
+
+def _authority(svid: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     signing = ", ".join(f"{key['use']} key {key['key']}" for key in svid["keys"] if key["phase"] == "active")
     prepared = ", ".join(f"{key['use']} key {key['key']} from {_when(key['turn'])}" for key in svid["keys"]
                          if key["phase"] == "prepared")
@@ -110,11 +134,6 @@ def _identity(svid: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
         yield "prepared", prepared
     if svid["fault"]:
         yield "problem", f"authority: {svid['fault']}"
-    for domain, one in svid["federated"].items():
-        known = f"sequence {one['sequence']}" if one["known"] else "NOT KNOWN: nobody of it is believed"
-        yield f"federated {domain}", known
-        if one["fault"]:
-            yield "problem", f"federated {domain}: {one['fault']}"
 
 
 def _when(seconds: float) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ringwall.call import Approval, Call, Json, Kind, Last, Process, as_object
+from ringwall.doors.a2a import PREFIX, MessageDoor, message, named
 from ringwall.doors.http import (
     Problem,
     encode_result,
@@ -47,6 +48,7 @@ ROUTES: Final[Mapping[str, Route]] = {
     "/v1/tools/list": Route(kind="tool", fixed=b'{"tool":"%s","args":{}}' % LISTING.encode()),
     "/v1/models/complete": Route(kind="model"),
 }
+MESSAGES: Final = "/v1/messages/send/"  # and the peer's name
 MAX_WAIT_S: Final = 3600.0  # how long one request may wait for a human; asking again is cheap
 _EMPTY: Final = frozenset({b"", b"{}"})
 
@@ -74,6 +76,7 @@ class AgentDoor:
         self._wall = wall
         self._registry = registry
         self._desk = desk
+        self._messages = MessageDoor(wall, desk)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. When the peer goes, a call that runs for it is cancelled."""
@@ -82,6 +85,10 @@ class AgentDoor:
             return
         presence: Presence = scope["extensions"][PRESENCE]
         try:
+            if scope["raw_path"].startswith(PREFIX.encode()):
+                origin = self._origin(scope["extensions"][CONNECTION])
+                await self._messages.answer(scope, raw, presence, origin, send)
+                return
             reply = await self._reply(scope, raw, presence)
         except asyncio.CancelledError:
             if presence.gone:
@@ -95,15 +102,19 @@ class AgentDoor:
         await _send(send, reply)
 
     async def _reply(self, scope: Scope, raw: bytes, presence: Presence) -> _Reply:
-        route = ROUTES.get(scope["raw_path"].decode("ascii"))
+        path = scope["raw_path"].decode("ascii")
+        peer = path.removeprefix(MESSAGES) if path.startswith(MESSAGES) else ""
+        route = Route(kind="message") if named(peer) else ROUTES.get(path)
         if route is None:
-            known = ", ".join(ROUTES)
+            known = ", ".join([*ROUTES, f"{MESSAGES}<peer>"])
             return _wrong(404, "unknown_path", "there is nothing at this path", f"the paths are {known}")
         wrong = _check(scope, route, raw)
         if wrong is not None:
             return wrong
         connection: Connection = scope["extensions"][CONNECTION]
         origin = self._origin(connection)
+        if peer:
+            raw = message("sdk", raw, peer=peer)
         call = await self._wall.admit(origin, route.kind, raw if route.fixed is None else route.fixed)
         if isinstance(call, Refusal):
             return _refused(call)
@@ -187,6 +198,7 @@ def _failed(last: Last, record: str, released: list[Json]) -> _Reply:
     """A tool's own words come as a released piece: they crossed the rings like any other result."""
     error = last.error or {}
     words = (as_object(released[0]) or {}).get("error") if len(released) == 1 else None
+    words = (as_object(words) or {}).get("message", words)  # a peer's error is an object
     if isinstance(words, str) and last.end == "failed":
         return _Reply(502, problem=Problem(code=error.get("code") or "effect_failed", reason=words, record=record))
     unknown = "it is not known whether the effect happened" if last.end == "unknown" else "the effect failed"

@@ -15,16 +15,31 @@ from uvicorn.config import Config
 
 from ringwall.call import Denied, LaunchId
 from ringwall.doors.interface import App, Peers
-from ringwall.doors.protocol import UNREAD_SECONDS, Door
+from ringwall.doors.protocol import UNREAD_SECONDS, Door, Sender
 from ringwall.errors import BadInput, Unavailable
 from ringwall.identity.operators import OperatorPeers
 from ringwall.identity.pidfd import HasOptions
 from ringwall.identity.registry import Connection, Registry
+from ringwall.identity.transport import Acceptor
 
 BACKLOG: Final = 4096  # a hundred was too few for 500 agents starting together; the kernel caps at somaxconn
 KEEP_ALIVE_SECONDS: Final = 60  # an idle connection; a new one costs 0.1 ms
 OPERATOR_UNREAD_SECONDS: Final = 86_400.0  # `ringwall run | less` may wait for its reader for a day
 MAX_PATH: Final = 107  # sun_path of unix(7) is 108 bytes with its NUL
+
+
+@dataclass(frozen=True, slots=True)
+class _InsidePeers:
+    """Connections over the loopback of one launch's own network."""
+
+    registry: Registry
+    launch: LaunchId
+
+    def open(self, sock: HasOptions) -> Connection | Denied:
+        return self.registry.open_inside(self.launch)
+
+    def close(self, connection: Any) -> None:
+        self.registry.close(connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +55,12 @@ class _LaunchPeers:
     def close(self, connection: Any) -> None:
         self.registry.close(connection)
 
+    def sender(self, connection: Connection, process: int | None) -> Denied | None:
+        return self.registry.sender(connection.number, process)
+
 
 class SocketServer:
-    """Serves one app on any number of Unix sockets.
+    """Serves one app on any number of sockets.
 
     Args:
         app: answers.
@@ -66,10 +84,14 @@ class SocketServer:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
         self._config.load()
-        self._open: dict[str, tuple[asyncio.Server, Door, Path]] = {}
+        self._open: dict[str, tuple[asyncio.Server | Acceptor, Door, Path | None]] = {}
 
-    async def listen(self, name: str, path: Path, peers: Peers, *, mode: int) -> None:
+    async def listen(
+        self, name: str, path: Path, peers: Peers, *, mode: int, sender: Sender | None = None
+    ) -> None:
         """Open a socket under a name of its own; a stale socket file at the path is replaced.
+
+        With ``sender``, the process that sent each piece is looked at before the piece counts.
 
         Raises:
             BadInput: the path is too long, or something that is no socket lies there.
@@ -79,14 +101,30 @@ class SocketServer:
         if name in self._open:
             raise Unavailable(f"door {name} is open already", code="door_exists")
         sock = bound(path, mode)
-        door = Door(self._config, peers, unread_seconds=self._unread_seconds)
+        door = Door(self._config, peers, sender=sender, unread_seconds=self._unread_seconds)
         try:
-            loop = asyncio.get_running_loop()
-            server = await loop.create_unix_server(door.protocol, sock=sock, backlog=BACKLOG)
+            server = await _serve(sock, door)
         except BaseException:
             sock.close()
             raise
         self._open[name] = (server, door, path)
+
+    async def serve(self, name: str, sock: socket.socket, peers: Peers) -> None:
+        """Serve a TCP socket that listens already; it is ours from now on.
+
+        Raises:
+            Unavailable: the name is taken.
+
+        """
+        door = Door(self._config, peers, unread_seconds=self._unread_seconds)
+        try:
+            if name in self._open:
+                raise Unavailable(f"door {name} is open already", code="door_exists")
+            server = await asyncio.get_running_loop().create_server(door.protocol, sock=sock, backlog=BACKLOG)
+        except BaseException:
+            sock.close()
+            raise
+        self._open[name] = (server, door, None)
 
     async def remove(self, name: str) -> None:
         """Close a socket, end its connections, cancel their calls. Harmless when repeated."""
@@ -96,8 +134,9 @@ class SocketServer:
         server, door, path = found
         server.close()
         door.disconnect()
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        if path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
         while door.state.tasks:
             await asyncio.wait(tuple(door.state.tasks))
 
@@ -108,7 +147,7 @@ class SocketServer:
 
 
 class DoorServer:
-    """The agents' doors: a socket for each launch.
+    """The agents' doors: a Unix socket for each launch, and one over TCP for those that have a port for it.
 
     Args:
         app: from ``doors.agent``.
@@ -125,11 +164,28 @@ class DoorServer:
 
         Raises BadInput or Unavailable, as ``SocketServer.listen`` does.
         """
-        await self._sockets.listen(launch, path, _LaunchPeers(self._registry, launch), mode=0o666)
+        peers = _LaunchPeers(self._registry, launch)
+        sender = peers.sender if self._registry.probe.reads else None
+        await self._sockets.listen(launch, path, peers, mode=0o666, sender=sender)
+
+    async def add_tcp(self, launch: LaunchId, sock: socket.socket) -> None:
+        """Open the same door on a listener of the launch's own network.
+
+        Args:
+            launch: registered, confined.
+            sock: made in that network before its program started; ours from now on. Who connects is known by that
+                network alone: see ``Registry.open_inside``.
+
+        Raises:
+            Unavailable: it is open already.
+
+        """
+        await self._sockets.serve(_tcp(launch), sock, _InsidePeers(self._registry, launch))
 
     async def remove(self, launch: LaunchId) -> None:
         """Close a launch's door; calls that run over it are cancelled, and settled on return."""
         await self._sockets.remove(launch)
+        await self._sockets.remove(_tcp(launch))
 
     async def close(self) -> None:
         """Close every door."""
@@ -138,6 +194,10 @@ class DoorServer:
 
 class OperatorServer:
     """The operators' socket.
+
+    The sender of each read is not looked at here. An operator is a user, not a process: any process of his may
+    connect by itself, so he loses nothing by handing a connection to one of them; and nobody can hand one to an
+    agent, which shares no socket with an operator's process.
 
     Args:
         app: from ``doors.operator``.
@@ -160,6 +220,16 @@ class OperatorServer:
     async def close(self) -> None:
         """Stop listening and end every connection."""
         await self._sockets.close()
+
+
+def _tcp(launch: LaunchId) -> str:
+    return f"{launch} over TCP"
+
+
+async def _serve(sock: socket.socket, door: Door) -> asyncio.Server | Acceptor:
+    if door.sender is not None:
+        return Acceptor(sock, door.protocol, backlog=BACKLOG)
+    return await asyncio.get_running_loop().create_unix_server(door.protocol, sock=sock, backlog=BACKLOG)
 
 
 def bound(path: Path, mode: int) -> socket.socket:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Generator
-from typing import Any, Final
+from collections.abc import Callable, Generator
+from typing import Any, Final, TypeAlias
 
 import httptools
 from uvicorn.config import Config
@@ -32,6 +32,10 @@ HEAD_SECONDS: Final = 10.0  # from connect, or from the first byte, to the end o
 BODY_SECONDS: Final = 30.0  # to the end of the body
 UNREAD_SECONDS: Final = 30.0  # an answer that nobody reads
 _CONTINUE: Final = b"HTTP/1.1 100 "  # an interim response, which must not wait for a body
+
+
+# For a connection, and the pidfd of who sent what was just read (None: unknown): why that does not count.
+Sender: TypeAlias = Callable[[Any, "int | None"], "Denied | None"]
 
 
 class Presence:
@@ -65,6 +69,7 @@ class Door:
     Args:
         config: of uvicorn; its app answers.
         peers: names the peers.
+        sender: why what a process sent over a connection does not count; None: senders are not looked at.
         max_body: in bytes.
         head_seconds, body_seconds, unread_seconds: the deadlines.
 
@@ -75,6 +80,7 @@ class Door:
         config: Config,
         peers: Peers,
         *,
+        sender: Sender | None = None,
         max_body: int = MAX_BODY,
         max_held: int = MAX_HELD,
         head_seconds: float = HEAD_SECONDS,
@@ -83,6 +89,7 @@ class Door:
     ) -> None:
         self.config = config
         self.peers = peers
+        self.sender = sender
         self.state = ServerState()
         self.max_body = max_body
         self.max_held = max_held
@@ -190,6 +197,15 @@ class DoorProtocol(HttpToolsProtocol):
 
     # --- receiving
 
+    def sent_by(self, process: int | None) -> bool:
+        """Whether what was read counts; called by ``SenderTransport`` only. If not, whoever reads is told why."""
+        if self._connection is None or self._door.sender is None or self._ignoring:
+            return True  # the connection ends anyway; what comes is counted and dropped
+        denied = self._door.sender(self._connection, process)
+        if denied is not None:
+            self._refuse(403, of_denied(denied))
+        return denied is None
+
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         if self._ignoring:
@@ -253,6 +269,8 @@ class DoorProtocol(HttpToolsProtocol):
             raise self._reject(431, _head_too_large())
         if self._parser.should_upgrade():
             raise self._reject(400, _bad("this door speaks HTTP/1.1 only and upgrades to nothing"))
+        if self._parser.get_http_version() not in {"1.0", "1.1"}:
+            raise self._reject(400, _bad("this door speaks HTTP/1.1 only"))  # no version at all means 0.9
         for name, value in self.headers:
             # The parser has refused anything but one run of digits (RFC 9112 section 6.3).
             if name == b"content-length" and int(value) > self._door.max_body:

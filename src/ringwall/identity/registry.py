@@ -17,7 +17,8 @@ from typing import Final, Literal
 from ringwall.call import Denied, LaunchId, SessionId
 from ringwall.errors import Unavailable
 from ringwall.identity import pidfd
-from ringwall.identity.probe import Probe, Strength
+from ringwall.identity.probe import Probe, Sender, Strength
+from ringwall.identity.sending import compare, foreign
 from ringwall.identity.spiffe import SpiffeId
 
 MAX_CONNECTIONS: Final = 128  # of one launch: more than a thread pool needs; each costs the core two descriptors
@@ -51,12 +52,18 @@ class Launch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """One accepted connection of a launch's door. ``peer`` is None when the kernel named no process."""
+    """One accepted connection of a launch's door. ``peer`` is None when the kernel named no process.
+
+    ``inside``: it came over the loopback of the launch's own network, which nobody else can reach; the kernel names
+    no process of a TCP connection.
+    """
 
     number: int
     launch: Launch
     peer: int | None
+    inside: bool = False
     started: int = 0  # start time of the peer, read at accept; used by the weak method only
+    key: tuple[int, int] | None = None  # pidfd.key(peer); used by the inode method, which tells senders by it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +77,8 @@ class Attestation:
     strength: Strength
     confined: bool
     confinement: str
+    sender: Sender = "connection"  # "every read": nobody but this process can have sent the request
+    via: Literal["process", "namespace"] = "process"  # namespace: some process of the launch, number 0 or not
 
 
 def nobody(who: SpiffeId) -> str:
@@ -84,7 +93,8 @@ def _ignored(launch: LaunchId) -> None:
 class Registry:
     """Registered launches and open connections. Used from one thread.
 
-    ``on_withdraw`` is told of each launch that is withdrawn; one listener, set once.
+    ``on_withdraw`` is told of each launch that is withdrawn, ``on_foreign`` of each connection that another process
+    than its own wrote to, as often as an agent likes; one listener each, set once.
 
     Args:
         probe: how processes are told apart on this machine.
@@ -102,7 +112,9 @@ class Registry:
         self._launches: dict[LaunchId, _Registered] = {}
         self._connections: dict[int, Connection] = {}
         self._numbers = count(1)
+        self._foreign: set[int] = set()  # open connections that another process wrote to
         self.on_withdraw: Callable[[LaunchId], None] = _ignored
+        self.on_foreign: Callable[[Connection, Denied], None] = lambda connection, why: None
 
     def register(self, launch: Launch) -> None:
         """From now on this launch may be attested.
@@ -135,12 +147,47 @@ class Registry:
             return _denied("identity_mismatch", "this launch has another identity")
         return self._thawed(found.launch.spiffe_id)
 
+    def receives(self, spiffe_id: SpiffeId, launch: LaunchId, session: str | None) -> Denied | None:
+        """Why nothing may be delivered to this launch, under this ID and in this session; None: it may."""
+        refused = self.entitled(spiffe_id, launch)
+        if refused is None and session is not None and session != self._launches[launch].launch.session:
+            return _denied("identity_mismatch", "this launch works in another session")
+        return refused
+
+    def thawed(self, who: SpiffeId) -> Denied | None:
+        """Why this agent may do nothing now: it is frozen; None: it is not."""
+        return self._thawed(who)
+
     def open(self, launch: LaunchId, sock: pidfd.HasOptions) -> Connection | Denied:
         """Take the peer of a freshly accepted connection.
 
         A peer that the kernel does not name still gets a connection, so that its call is refused on the
         record; only an unknown launch and a flood are turned away here.
         """
+        found = self._room(launch)
+        if isinstance(found, Denied):
+            return found
+        peer, started = self._peer(sock)
+        key = pidfd.key(peer) if peer is not None and self.probe.method == "inode" else None
+        connection = Connection(
+            number=next(self._numbers), launch=found.launch, peer=peer, started=started, key=key
+        )
+        return self._keep(connection, found)
+
+    def open_inside(self, launch: LaunchId) -> Connection | Denied:
+        """A connection that was accepted on the loopback of this launch's own network.
+
+        The caller vouches that the listener was made in that network, before the program started.
+        """
+        found = self._room(launch)
+        if isinstance(found, Denied):
+            return found
+        if not found.launch.confined:  # it shares the host's network
+            return _denied("peer_unknown", "an unconfined agent has no network of its own to be known by")
+        connection = Connection(number=next(self._numbers), launch=found.launch, peer=None, inside=True)
+        return self._keep(connection, found)
+
+    def _room(self, launch: LaunchId) -> _Registered | Denied:
         found = self._launches.get(launch)
         if found is None:
             return Denied(code="launch_withdrawn", reason="this agent is not running any more")
@@ -151,8 +198,9 @@ class Registry:
                 remedy="close connections, or use each for many calls",
                 retry_after=1.0,
             )
-        peer, started = self._peer(sock)
-        connection = Connection(number=next(self._numbers), launch=found.launch, peer=peer, started=started)
+        return found
+
+    def _keep(self, connection: Connection, found: _Registered) -> Connection:
         self._connections[connection.number] = connection
         found.connections += 1
         return connection
@@ -161,11 +209,35 @@ class Registry:
         """The connection is over. Harmless when repeated."""
         if self._connections.pop(connection.number, None) is None:
             return
+        self._foreign.discard(connection.number)
         if connection.peer is not None:
             os.close(connection.peer)
         found = self._launches.get(connection.launch.id)
         if found is not None and found.launch is connection.launch:
             found.connections -= 1
+
+    def sender(self, number: int, process: int | None) -> Denied | None:
+        """Why bytes that this process sent over a connection do not count; None: its peer has sent them.
+
+        A denial is for good: nobody is attested over this connection again. Where the tree may call, each process
+        opens a connection of its own.
+
+        Args:
+            number: ``Connection.number``.
+            process: pidfd of the sender, as the kernel put it beside the bytes; None if it named nobody. Stays the
+                caller's. Costs some 2 us, 60 us by the number method.
+
+        """
+        connection = self._connections.get(number)
+        if connection is None:
+            return _denied("connection_closed", "the connection this call came over is closed")
+        if connection.peer is None:
+            return None  # nobody is attested over it anyway; the call is refused on the record
+        denied = compare(connection.peer, connection.key, process)
+        if denied is not None and number not in self._foreign:
+            self._foreign.add(number)
+            self.on_foreign(connection, denied)
+        return denied
 
     def attest(self, number: int) -> Attestation | Denied:
         """Whether the process behind this connection lives now and belongs to its launch.
@@ -177,6 +249,8 @@ class Registry:
         connection = self._connections.get(number)
         if connection is None:
             return _denied("connection_closed", "the connection this call came over is closed")
+        if number in self._foreign:
+            return foreign()
         found = self._launches.get(connection.launch.id)
         if found is None or found.launch is not connection.launch:
             return _denied("launch_withdrawn", "this agent is not running any more")
@@ -189,28 +263,43 @@ class Registry:
         return Denied(code="frozen", reason="this agent is frozen", remedy="ask the operator", detail={"why": why})
 
     def _compare(self, connection: Connection, found: _Registered) -> Attestation | Denied:
+        if connection.inside:
+            return self._within(found)
         peer = connection.peer
         if peer is None or self.probe.method == "none":
             return _denied("peer_unknown", "the kernel does not say which process opened this connection")
+        if connection.key == found.key:  # by inode, the launched process itself: both pidfds keep it from reuse
+            return self._attested(found, 0, "process") if pidfd.alive(found.pidfd) else _dead()
         # Alive before and after: what was read in between was then read of a living process.
         if not pidfd.alive(found.pidfd, peer):
-            return _denied("peer_dead", "the process that opened this connection, or its agent, has exited")
+            return _dead()
         try:
             inside = self._number(connection, peer, found)
         except (OSError, ValueError) as fault:
             return _denied("peer_unknown", "the process behind this connection cannot be told", str(fault))
         if not pidfd.alive(found.pidfd, peer):
-            return _denied("peer_dead", "the process that opened this connection, or its agent, has exited")
+            return _dead()
         if inside is None:
             return _denied("peer_foreign", "only the launched process may call, and this is another one")
+        return self._attested(found, inside, "process")
+
+    def _within(self, found: _Registered) -> Attestation | Denied:
+        """Over its own loopback: while the launched process lives, pid 1 of its namespaces, so do they."""
+        if not pidfd.alive(found.pidfd):
+            return _denied("peer_dead", "the agent has exited")
+        return self._attested(found, 0, "namespace")
+
+    def _attested(self, found: _Registered, number: int, via: Literal["process", "namespace"]) -> Attestation:
         return Attestation(
             launch=found.launch.id,
             spiffe_id=found.launch.spiffe_id,
             session=found.launch.session,
-            number=inside,
+            number=number,
             strength=self.probe.strength,
             confined=found.launch.confined,
             confinement=found.launch.strength,
+            via=via,
+            sender=self.probe.sender if via == "process" else "connection",
         )
 
     def _number(self, connection: Connection, peer: int, found: _Registered) -> int | None:
@@ -295,6 +384,10 @@ def _by_number(pid: int) -> tuple[int, int]:
     """Pin a process by its number, the weak way: whoever has that number now."""
     with _owned(os.pidfd_open(pid)) as peer:
         return peer, pidfd.start_time(pid)
+
+
+def _dead() -> Denied:
+    return _denied("peer_dead", "the process that opened this connection, or its agent, has exited")
 
 
 def _denied(code: str, reason: str, why: str = "") -> Denied:

@@ -14,10 +14,12 @@ MAX_ID_BYTES = 2048  # SPIFFE-ID, section 2.3: validators accept up to this
 MAX_TRUST_DOMAIN_BYTES = 255  # SPIFFE-ID, section 2.1
 _DOMAIN = frozenset(string.ascii_lowercase + string.digits + "._-")
 _SEGMENT = frozenset(string.ascii_letters + string.digits + "._-")
+_PATH = _SEGMENT | {"/"}
+_NO_SEGMENT = frozenset({"", ".", ".."})
 
 
 def _segment(text: str, what: str) -> str:
-    if not text or text in {".", ".."} or not set(text) <= _SEGMENT:
+    if text in _NO_SEGMENT or not set(text) <= _SEGMENT:
         raise BadInput(
             f"{what} {text[:80]!a} is not a SPIFFE path segment",
             code="bad_spiffe_id",
@@ -52,7 +54,10 @@ class AnyId:
         if not found or scheme != "spiffe":
             raise BadInput(f"{text[:80]!a} does not begin with spiffe://", code="bad_spiffe_id")
         domain, *path = rest.split("/")
-        return cls(_domain(domain), tuple(_segment(one, "the path's part") for one in path))
+        if not (set(rest) <= _PATH and _NO_SEGMENT.isdisjoint(path)):  # all at once; one by one only to say which
+            for one in path:
+                _segment(one, "the path's part")
+        return cls(_domain(domain), tuple(path))
 
     def __str__(self) -> str:
         return "/".join([f"spiffe://{self.trust_domain}", *self.path])
@@ -85,9 +90,7 @@ class SpiffeId:
             raise BadInput(
                 f"{text[:80]!a} is not spiffe://<domain>/tenant/<t>/agent/<a>/role/<r>", code="bad_spiffe_id"
             )
-        return cls.make(
-            trust_domain=found.trust_domain, tenant=found.path[1], agent=found.path[3], role=found.path[5]
-        )
+        return cls(found.trust_domain, found.path[1], found.path[3], found.path[5])
 
     def __str__(self) -> str:
         return f"spiffe://{self.trust_domain}/tenant/{self.tenant}/agent/{self.agent}/role/{self.role}"

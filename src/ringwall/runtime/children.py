@@ -23,21 +23,28 @@ SPAWN_S = 20.0  # a spawn takes milliseconds; a supervisor that needs longer is 
 
 @dataclass(slots=True, kw_only=True)
 class Child:
-    """A confined process. ``pidfd`` and ``pidns`` belong to this object; ``ended`` holds its exit status."""
+    """A confined process. Its descriptors belong to this object; ``ended`` holds its exit status.
+
+    ``door`` listens on a port of its own network, ``inside`` are unconnected sockets that reach its ports: see
+    ``confine.spec.Loopback``.
+    """
 
     number: int
     pid: int
     pidfd: int
     pidns: int
+    door: int | None = None
+    inside: tuple[int, ...] = ()
     self_test: Mapping[str, str] = field(default_factory=dict[str, str])
     ended: asyncio.Future[int]
 
     def close(self) -> None:
         """Let the descriptors go, once."""
-        for number in (self.pidfd, self.pidns):
+        for number in (self.pidfd, self.pidns, -1 if self.door is None else self.door, *self.inside):
             if number >= 0:
                 os.close(number)
         self.pidfd = self.pidns = -1
+        self.door, self.inside = None, ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,19 +93,20 @@ class Children:
         if isinstance(message, control.Start):
             self._expected, self.restarts = message.held, message.restarts
         elif isinstance(message, control.Held):
+            door, inside, held = _sockets(message, descriptors[2:])
             child = Child(
                 number=message.child,
                 pid=max(0, pidfd_number(descriptors[0])),
                 pidfd=descriptors[0],
                 pidns=descriptors[1],
+                door=door,
+                inside=inside,
                 ended=asyncio.get_running_loop().create_future(),
             )
             if message.exited is not None:
                 child.ended.set_result(message.exited)
             self._children[child.number] = child
-            self._inherited.append(
-                Inherited(child=child, meta=msgspec.json.decode(message.meta), held=tuple(descriptors[2:]))
-            )
+            self._inherited.append(Inherited(child=child, meta=msgspec.json.decode(message.meta), held=held))
         elif isinstance(message, (control.Spawned, control.Done)):
             waiting = self._asked.pop(message.id, None)
             if waiting is not None and not waiting.done():
@@ -164,11 +172,14 @@ class Children:
         answer, received = await self._ask(order, [*descriptors.values(), *(hold or ())])
         if not isinstance(answer, control.Spawned):
             raise _failed(answer)
+        door, inside, _ = _sockets(answer, received[2:])
         child = Child(
             number=answer.child,
             pid=answer.pid,
             pidfd=received[0],
             pidns=received[1],
+            door=door,
+            inside=inside,
             self_test=answer.self_test,
             ended=asyncio.get_running_loop().create_future(),
         )
@@ -223,6 +234,15 @@ class Children:
             raise Unavailable("the supervisor did not answer", code="supervisor_lost") from late
         finally:
             self._asked.pop(message.id, None)
+
+
+def _sockets(
+    message: control.Spawned | control.Held, descriptors: Sequence[int]
+) -> tuple[int | None, tuple[int, ...], tuple[int, ...]]:
+    """The door, the sockets that lead inside, and what follows them."""
+    door = descriptors[0] if message.door else None
+    first = int(message.door)
+    return door, tuple(descriptors[first : first + message.inside]), tuple(descriptors[first + message.inside :])
 
 
 def _failed(answer: control.Message) -> ConfinementError:

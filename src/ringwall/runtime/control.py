@@ -18,7 +18,7 @@ import msgspec
 from ringwall.errors import BadInput, Unavailable
 
 MAX_PACKET: Final = 160 << 10  # below the kernel's default socket buffer, so that one packet always fits
-MAX_DESCRIPTORS: Final = 16
+MAX_DESCRIPTORS: Final = 64  # far above what an agent has; SCM_RIGHTS takes 253
 
 
 class Spawn(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -73,20 +73,26 @@ class Start(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class Held(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Supervisor: an agent that outlived the last core. Descriptors: pidfd, pid namespace, then the held ones."""
+    """Supervisor: an agent that outlived the last core. Descriptors: pidfd, pid namespace, the door if it has one
+    over TCP, ``inside`` sockets of its network, then the held ones."""
 
     child: int
     meta: msgspec.Raw
     exited: int | None = None
+    door: bool = False
+    inside: int = 0
 
 
 class Spawned(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Supervisor: the answer to Spawn. Descriptors: pidfd, pid namespace."""
+    """Supervisor: the answer to Spawn. Descriptors: pidfd, pid namespace, the door if it has one over TCP,
+    ``inside`` sockets of its network."""
 
     id: int
     child: int
     pid: int
     self_test: dict[str, str]
+    door: bool = False
+    inside: int = 0
 
 
 class Done(msgspec.Struct, frozen=True, tag=True, kw_only=True):

@@ -46,9 +46,11 @@ from ringwall.runtime.acts import Act, Acts
 from ringwall.runtime.approving import Approving
 from ringwall.runtime.children import Children
 from ringwall.runtime.command import Command
+from ringwall.runtime.conversations import Conversations
 from ringwall.runtime.counting import Counting, secret_files
 from ringwall.runtime.deciding import Deciding
 from ringwall.runtime.forgetting import Forgetting
+from ringwall.runtime.fronting import PEERS
 from ringwall.runtime.helpers import Helpers
 from ringwall.runtime.identities import Identities
 from ringwall.runtime.launch import Launcher
@@ -67,6 +69,7 @@ from ringwall.tools.effect import ToolEffect
 from ringwall.wall import Listing, Wall
 from ringwall.wire.openai import parse_chat_request
 
+_PROBED: Final = ("method", "strength", "tree", "sender", "detail", "remedy")
 RING_ORDER: Final[tuple[RingName, ...]] = ("identity", "capability", "limits", "flow", "guard", "policy")
 
 
@@ -118,6 +121,11 @@ class Core:
             manifest=manifest, state=state, keys=self.keys, clock=self.clock, journal=self.journal,
             registry=self.registry, freezes=self.command.freezes,
         )
+        self.conversations = Conversations(
+            manifest=manifest, authority=self.identities.authority, registry=self.registry,
+            sessions=self.sessions, labels=self.book, journal=self.journal, clock=self.clock, tasks=self._tasks,
+            ids=_call_id, folder=state.root / PEERS,
+        )
         self.helpers = Helpers(
             manifest=manifest,
             state=state,
@@ -149,6 +157,7 @@ class Core:
             registry=self.registry,
             doors=self.doors,
             workload=lambda: self.workload,
+            peering=self.conversations.peering,
             sessions=self.sessions,
             journal=self.journal,
             secrets=self.secrets,
@@ -177,7 +186,10 @@ class Core:
     def compose(self) -> Mapping[RingName, Ring]:
         """Every ring by its name. (The ablation suite, and nothing else, composes differently.)"""
         return {
-            "identity": IdentityRing(self.registry, self.operators, self.command.freezes.waits),
+            "identity": IdentityRing(
+                self.registry, self.operators, self.command.freezes.waits, self.conversations.attest,
+                self.identities.source,
+            ),
             "capability": CapabilityRing(
                 self.manifest,
                 self.catalogues,
@@ -230,9 +242,13 @@ class Core:
                 ModelEffect(self.manifest, self.helpers.sidecars.get, self.secrets.value)
             ),
             "secret": self.counting.begins(self.issuing),
+            "message": self.counting.begins(self.conversations),
             "operate": Acts(self.launcher, self.acts()),
         }
-        resolver = ManifestResolver(self.manifest, self.catalogues, lambda: random.token_hex(8), parse_chat_request)
+        resolver = ManifestResolver(
+            self.manifest, self.catalogues, _call_id, parse_chat_request, self.conversations.acting_for,
+            self.conversations.resolve,
+        )
         return Wall(
             rings=rings,
             effects=effects,
@@ -279,11 +295,14 @@ class Core:
         for tenant in self.manifest.tenants:
             if tenant not in self.audit.faults:
                 self.approving.restore(tenant, self.audit)
+                self.conversations.restore(tenant, self.audit)
         self._tasks.start(self.approving.tend())
         self._tasks.start(self.approving.webhook.run())
         await self.policy.status()  # an OPA is asked and given its data before the first call has to wait for it
         await self.counting.open([str(agent.meta["session"]) for agent in inherited])
         await self.helpers.start()
+        await self.conversations.serve(self.wall, self.helpers)
+        self.identities.reach(self.helpers, self.around, self._tasks)
         for agent in inherited:
             await self.launcher.take_over(agent)
         await self.command.open(self.operator_door, self.state.operator_socket)
@@ -302,6 +321,7 @@ class Core:
         await self.operator_door.close()
         await self.doors.close()
         await self.workload.close()
+        await self.conversations.close()
         self.helpers.stop()
         await self.policy.close()
         await self.counting.close()
@@ -339,13 +359,7 @@ class Core:
             "restarts": self.children.restarts,
             "manifest": str(self.manifest.path),
             "revision": self.manifest.revision,
-            "identity": {
-                "method": probe.method,
-                "strength": probe.strength,
-                "tree": probe.tree,
-                "detail": probe.detail,
-                "remedy": probe.remedy,
-            },
+            "identity": {name: getattr(probe, name) for name in _PROBED},
             "svid": self.identities.status(),
             "guard": dataclasses.asdict(self.helpers.guard.state),
             "policy": await self.policy.status(),
@@ -362,6 +376,7 @@ class Core:
                 for name, run in self.launcher.runs.items()
             ],
             "approvals": self.approving.status(),
+            "messages": self.conversations.status(),
             **self.command.status(),
             **self.helpers.status(),
         }
@@ -369,6 +384,10 @@ class Core:
 
 def _spelling(kind: str, text: str) -> str:
     return canonical(kind, text).id
+
+
+def _call_id() -> str:
+    return random.token_hex(8)
 
 
 if __name__ == "__main__":

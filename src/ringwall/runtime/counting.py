@@ -21,6 +21,7 @@ from ringwall.call import (
     Json,
     Kind,
     LaunchId,
+    Peer,
     Process,
     Resource,
     SessionId,
@@ -31,7 +32,7 @@ from ringwall.call import (
 )
 from ringwall.clock import Clock
 from ringwall.errors import BadInput, RingwallError, Unavailable
-from ringwall.identity.spiffe import SpiffeId
+from ringwall.identity.spiffe import AnyId, SpiffeId
 from ringwall.interface import Effect
 from ringwall.keys.interface import RootKeys, audit_signer
 from ringwall.limits.budgets import day
@@ -193,9 +194,9 @@ class Counting:
 
 
 def secret_files(manifest: Manifest) -> tuple[Path, ...]:
-    """Every file that no view may show: the secrets', and the store's password."""
-    password = manifest.limits.password_file
-    return (*(secret.file for secret in manifest.secrets.values()), *([password] if password else []))
+    """Every file that no view may show: the secrets', the store's password, the key of our bundle endpoint."""
+    others = (manifest.limits.password_file, manifest.identity.publish_key)
+    return (*(secret.file for secret in manifest.secrets.values()), *(one for one in others if one))
 
 
 def _has_budget(limits: Limits) -> bool:
@@ -204,21 +205,29 @@ def _has_budget(limits: Limits) -> bool:
 
 def _recorded(record: Record, body: Mapping[str, Json]) -> Call | None:
     """The call of an intent, as far as limits look at it; None: not an agent's."""
-    try:
-        who = SpiffeId.parse(str(record.clear["subject"]))
-    except BadInput:
-        return None
     subject = as_object(body.get("subject")) or {}
     asked = as_object(body.get("call")) or {}
+    try:
+        who = _counted(record, subject)
+    except BadInput:
+        return None
     kind: Kind = record.clear["kind"]
-    launch, number = subject.get("launch"), subject.get("number")
     return Call.make(
-        id=CallId(str(record.clear["call"])), kind=kind,
-        subject=Process(spiffe_id=who, launch=LaunchId(launch if isinstance(launch, str) else ""), connection=0,
-                        number=number if isinstance(number, int) else 0),
+        id=CallId(str(record.clear["call"])), kind=kind, subject=who,
         session=SessionId(str(record.clear["session"])), target=Target(name=str(record.clear["target"])),
         args=asked.get("args", {}), resources=tuple(_resources(asked)),
     )
+
+
+def _counted(record: Record, subject: Mapping[str, Json]) -> Process | Peer:
+    """Whose call an intent was. Raises BadInput: an operator's."""
+    name, launch, number = str(record.clear["subject"]), subject.get("launch"), subject.get("number")
+    message = as_object(record.clear.get("message")) or {}
+    if message.get("direction") == "in":
+        return Peer(spiffe_id=AnyId.parse(name), receiver=SpiffeId.parse(str(message.get("receiver"))),
+                    launch=LaunchId(""), connection=0)
+    return Process(spiffe_id=SpiffeId.parse(name), launch=LaunchId(launch if isinstance(launch, str) else ""),
+                   connection=0, number=number if isinstance(number, int) else 0)
 
 
 def _resources(asked: Mapping[str, Json]) -> Iterator[Resource]:

@@ -75,7 +75,12 @@ def _identity(probe: IdentityProbe) -> Finding:
     }[probe.method]
     level: Mapping[str, Level] = {"strong": "strong", "weak": "weak", "none": "off"}
     tree = "" if probe.tree else '; processes = "tree" refuses descendants'
-    return Finding(area="identity", level=level[probe.strength], detail=how + tree, mend=probe.remedy)
+    sender = f"; sender of {probe.sender} checked"
+    if probe.detail:
+        sender += f" ({probe.detail})"
+    degraded = probe.strength == "strong" and not probe.reads
+    return Finding(area="identity", level="degraded" if degraded else level[probe.strength],
+                   detail=how + sender + tree, mend=probe.remedy)
 
 
 def _confinement(found: Strengths) -> Finding:
@@ -107,21 +112,54 @@ def _svid(svid: Mapping[str, Json] | None) -> Sequence[Finding]:
     """The authority and the bundles of other trust domains."""
     if svid is None:
         return ()
+    if svid.get("source") == "spire":
+        return (_spire(svid), *_federated(svid))
     signing = {key["use"] for key in svid["keys"] if key["phase"] == "active"}
     level: Level = "strong" if not svid["fault"] else "degraded" if len(signing) == 2 else "off"
     detail = f"embedded authority of {svid['trust_domain']}, SVIDs of 15 minutes; bundle {svid['sequence']}"
     if svid["fault"]:
         detail = f"embedded authority of {svid['trust_domain']} cannot rotate its keys: {svid['fault']}"
     mend = "the keys there are go on until they expire; make room on the disk" if svid["fault"] else ""
-    federated: Mapping[str, Mapping[str, Json]] = svid["federated"]
     return (
         Finding(area="svid", level=level, detail=detail, mend=mend),
-        *(
-            Finding(area="federation", level="degraded" if one["known"] else "off",
-                    detail=f"{domain}: {one['fault']}"[:400], mend="get its bundle document again")
-            for domain, one in federated.items() if one["fault"]
-        ),
+        *_federated(svid),
+        *_published(svid.get("published")),
     )
+
+
+def _spire(svid: Mapping[str, Json]) -> Finding:
+    """Whose SVIDs are not ours is never as strong as ours: it says why."""
+    weaker: Sequence[str] = svid["weaker"]
+    where = f"SPIRE at {svid['socket']} issues for {svid['trust_domain']}"
+    if svid["fault"]:
+        return Finding(area="svid", level="degraded" if svid["known"] else "off",
+                       detail=f"{where}: {svid['fault']}"[:400], mend="look at the SPIRE agent and its entries")
+    return Finding(area="svid", level="degraded", detail="; ".join([where, *weaker]),
+                   mend="leave [identity] spire out: our own authority attests processes")
+
+
+def _federated(svid: Mapping[str, Json]) -> Sequence[Finding]:
+    federated: Mapping[str, Mapping[str, Json]] = svid["federated"]
+    return [
+        Finding(area="federation", level="degraded" if one["known"] else "off",
+                detail=f"{domain}: {one['fault']}"[:400],
+                mend="get its bundle document again, or mend its endpoint in [identity.federation]")
+        for domain, one in federated.items() if one["fault"]
+    ]
+
+
+def _published(published: Mapping[str, Json] | None) -> Sequence[Finding]:
+    """Our own endpoint for other trust domains and for verifiers of tokens."""
+    if published is None:
+        return ()
+    where = f"{published['profile']} at {published['address']}"
+    if published["fault"]:
+        return (Finding(area="publish", level="off", detail=f"{where}: {published['fault']}"[:400],
+                        mend="`ringwall status` says more; it is tried again by itself"),)
+    misfits: Sequence[str] = published["misfits"]
+    return (Finding(area="publish", level="degraded" if misfits else "strong",
+                    detail="; ".join([where, *misfits]),
+                    mend="see docs/identity.md, Publishing" if misfits else ""),)
 
 
 def _guard(guard: Mapping[str, Json]) -> Finding:

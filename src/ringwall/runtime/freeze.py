@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Literal, cast
 
 import msgspec
 
-from ringwall.call import Call, CallId, Denied, Event, Json, Process, subject_name
+from ringwall.call import Call, CallId, Denied, Event, Json, Operator, Peer, Process, as_object, subject_name
 from ringwall.clock import Clock
 from ringwall.errors import AuditError, BadInput, Refused
-from ringwall.identity.spiffe import SpiffeId
+from ringwall.identity.ring import own
+from ringwall.identity.spiffe import AnyId, SpiffeId
 from ringwall.interface import Journal
 from ringwall.manifest.types import Manifest
 from ringwall.running import Halted
@@ -67,14 +68,13 @@ class Freeze:
         return (self.scope, self.name) in {("all", ""), ("tenant", tenant), ("agent", f"{tenant}/{agent}")}
 
     def covers(self, call: Call) -> bool:
-        """Whether this call would be refused by it. Operators are never frozen."""
-        if not isinstance(call.subject, Process):
+        """Whether this call would be refused by it: a message, if either of its ends is. Operators never are."""
+        if isinstance(call.subject, Operator):
             return False
         if self.scope == "tool":
             server = call.target.name.partition("/")[0]
             return call.kind == "tool" and self.name in {server, call.target.name}
-        who = call.subject.spiffe_id
-        return self.covers_agent(who.tenant, who.agent)
+        return any(self.covers_agent(who.tenant, who.agent) for who in _ends(call.subject, call))
 
 
 class Freezes:
@@ -289,6 +289,22 @@ class Freezer:
             shown = ", ".join(sorted(known)[:20]) if scope != "all" else "no name"
             raise BadInput(f"there is no {scope} {name[:200]!a} here", code="unknown_name",
                            remedy=f"known: {shown or 'none'}")
+
+
+def _ends(subject: Process | Peer, call: Call) -> Iterator[SpiffeId]:
+    """The agents of this installation that take part in a call."""
+    here = subject.receiver if isinstance(subject, Peer) else subject.spiffe_id
+    yield here
+    args = as_object(call.args) or {}
+    peer = args.get("peer") if call.kind == "message" else None
+    try:
+        other = AnyId.parse(peer) if isinstance(peer, str) else None
+    except BadInput:
+        other = None  # nobody's name: other rings refuse it
+    for one in (subject.spiffe_id if isinstance(subject, Peer) else None, other):
+        found = own(one, here.trust_domain) if one is not None else None
+        if found is not None:
+            yield found
 
 
 async def _ended(dying: Sequence[asyncio.Future[int]]) -> int:

@@ -74,13 +74,13 @@ class Helpers:
         self._clock = clock
         self._servers: dict[tuple[str, str], tuple[Child, LastWords]] = {}
         self.services: list[Service] = []
-        self.guard = GuardClient(on_fault=lambda: self._kill("guard"))
+        self.guard = GuardClient(on_fault=lambda: self.kill("guard"))
         self.sidecars: dict[str, SidecarClient] = {}
         self.problems: dict[str, str] = {}
 
     async def start(self) -> None:
         """Start the guard and every sidecar, then list every server's tools. Raises RingwallError on a time-out."""
-        self._service(
+        self.service(
             "guard",
             lambda: views.guard_view(uid=self._state.uid("guard"), around=self._around),
             [socket.SOCK_STREAM],
@@ -117,13 +117,14 @@ class Helpers:
                     self.problems[f"{tenant}/{server.name}{WRITABLE}"] = wrong
                     print(f"ringwall: {tenant}/{server.name}: {wrong}", file=sys.stderr, flush=True)
 
-    def _service(
+    def service(
         self,
         name: str,
         spec: Callable[[], Confinement],
         sockets: Sequence[socket.SocketKind],
         connect: Callable[[Sequence[socket.socket]], Awaitable[None]],
     ) -> None:
+        """Keep a process running from now on. Arguments as of ``Service``."""
         service = Service(
             name=name,
             children=self._children,
@@ -152,7 +153,7 @@ class Helpers:
             self._end_servers(tenant)
             await client.attach(sockets[0], sockets[1])
 
-        self._service(
+        self.service(
             f"sidecar-{tenant}",
             lambda: views.sidecar_view(
                 tenant=tenant, uid=self._state.uid(f"{tenant}/sidecar"), around=self._around
@@ -163,9 +164,9 @@ class Helpers:
 
     def _end_sidecar(self, tenant: str) -> None:
         """Its link is closed: an honest sidecar ends by itself, one that was taken over is ended."""
-        self._kill(f"sidecar-{tenant}")
+        self.kill(f"sidecar-{tenant}")
 
-    def _kill(self, name: str) -> None:
+    def kill(self, name: str) -> None:
         """End this service's process; it is started anew."""
         for service in self.services:
             if service.name == name:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import secrets as random
 import shutil
@@ -23,9 +22,10 @@ from ringwall.identity.registry import Launch, Registry
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.interface import Journal
 from ringwall.manifest.types import Agent, Manifest
-from ringwall.runtime import views
+from ringwall.runtime import loopback, views
 from ringwall.runtime.children import Child, Children, Inherited
 from ringwall.runtime.freeze import Freeze, Freezes
+from ringwall.runtime.peering import Peering
 from ringwall.runtime.runs import Run, Tally, Tasks
 from ringwall.runtime.secrets import FileSecrets
 from ringwall.runtime.sessions import Session, Sessions
@@ -58,6 +58,7 @@ class Takeover(msgspec.Struct, frozen=True, kw_only=True):
     context: str
     task: str
     confined: bool
+    alone: bool = False  # it cannot start other processes
 
 
 def find_agent(manifest: Manifest, name: str) -> tuple[str, Agent]:
@@ -88,6 +89,7 @@ class Launcher:
         registry: Registry,
         doors: DoorServer,
         workload: Callable[[], Workload],
+        peering: Peering,
         sessions: Sessions,
         journal: Journal,
         secrets: FileSecrets,
@@ -106,6 +108,7 @@ class Launcher:
         self._registry = registry
         self._doors = doors
         self._workload = workload
+        self._peering = peering
         self._sessions = sessions
         self._journal = journal
         self._secrets = secrets
@@ -154,11 +157,12 @@ class Launcher:
             uid=uid,
             around=self._around,
             workload=SOCKET if entitled(self._manifest, self._spiffe(tenant, agent)) else "",
+            loopback=loopback.of_agent(agent),
         )
         if agent.work is not None:
             self._around.check_writable(agent.work)
         if order.unconfined:
-            spec = dataclasses.replace(spec, layers=frozenset())
+            spec = loopback.unconfined(spec)
         takeover = Takeover(
             launch=launch,
             session=session_id,
@@ -167,6 +171,7 @@ class Launcher:
             context=str(workspace.resolve()),
             task=order.task,
             confined=not order.unconfined,
+            alone=spec.one_process,
         )
         spec = self._confine(spec)
         theirs, ours = _pipes()
@@ -262,7 +267,9 @@ class Launcher:
             except Unavailable:  # it ended at this very moment; were it alive, nothing would attest it
                 self._children.signal(child, signal.SIGKILL)
         await self._doors.add(launch, self._state.door_folder(launch) / "door.sock")
+        await loopback.open_door(self._doors, launch, child, agent=agent, alone=takeover.alone)
         await self._workload().add(launch, self._spiffe(takeover.tenant, agent), self._state.door_folder(launch))
+        await self._peering.add(opened, self._spiffe(takeover.tenant, agent), agent, child.inside)
         tally = self._tallies.setdefault(launch, Tally())
         run = Run(
             session=opened,
@@ -327,6 +334,7 @@ class Launcher:
         self._registry.withdraw(launch)
         await self._doors.remove(launch)
         await self._workload().remove(launch)
+        await self._peering.remove(launch)
         self._sessions.close(run.session.id)
         await self._end_session(run.session.tenant, run.session.agent, run.session.id)
         await run.ended()

@@ -1,8 +1,8 @@
 """A tenant's sidecar: its hands. ``python -m ringwall.runtime.sidecar``, started confined by the supervisor.
 
 Descriptor 3 is the framed stream to the core, descriptor 4 the SEQPACKET socket over which the core passes the
-pipes of tool servers. The process reads no environment and no file, keeps nothing between calls, decides
-nothing, and ends with the core's link.
+pipes of tool servers and the sockets for peers. The process reads no environment and no file, keeps nothing between
+calls, decides nothing, and ends with the core's link.
 """
 
 from __future__ import annotations
@@ -14,12 +14,29 @@ import os
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import uvloop
 
+from ringwall.clock import SystemClock
 from ringwall.errors import BadInput, Unavailable
+from ringwall.peers.protocol import (
+    MAX_INSIDE,
+    Admit,
+    Deliver,
+    Dismiss,
+    FetchCard,
+    FetchOwn,
+    Gate,
+    Identity,
+    Inside,
+    Notify,
+    PeerCall,
+    Pipe,
+    SendPeer,
+    Trust,
+)
 from ringwall.tools import protocol
 from ringwall.tools.host import ToolHost
 from ringwall.tools.protocol import (
@@ -40,6 +57,7 @@ from ringwall.wire.frames import Link
 
 if TYPE_CHECKING:
     from ringwall.models.upstream import Upstream
+    from ringwall.peers.hands import Hands
 
 LINK: Final = 3
 DESCRIPTORS: Final = 4
@@ -68,6 +86,7 @@ class Sidecar:
         self._host: ToolHost | None = None
         self._upstreams: dict[str, Upstream] = {}
         self._http: asyncio.Task[None] | None = None
+        self._hands: Hands | None = None
         self._calls: dict[int, _Asked] = {}
         self._early: list[tuple[Attach, list[int]]] = []
         self._over = asyncio.Event()
@@ -77,6 +96,7 @@ class Sidecar:
         """Serve until the core's link closes or SIGTERM comes. Returns the exit code."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._over.set)
+        loop.set_exception_handler(_report)
         self._descriptors.setblocking(False)
         self._link = await Link.open(link, self._frame, self._over.set)
         loop.add_reader(self._descriptors.fileno(), self._passed)
@@ -97,6 +117,8 @@ class Sidecar:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._host is not None:
             await self._host.close()
+        if self._hands is not None:
+            await self._hands.close()
         if self._http is not None:
             await asyncio.gather(self._http, return_exceptions=True)
         for upstream in self._upstreams.values():
@@ -130,13 +152,16 @@ class Sidecar:
         if hello.models:
             self._http = asyncio.create_task(_import(UPSTREAM_MODULE))
 
-    def _ask(self, message: CallTool | CallModel | ListTools | Cancel, host: ToolHost) -> None:
+    def _ask(self, message: protocol.Order, host: ToolHost) -> None:
         if isinstance(message, Cancel):
             self._cancel(message, host)
             return
+        if isinstance(message, Identity | Trust | Dismiss | Admit):
+            self._peers().obey(message)
+            return
         if message.id in self._calls:
             raise BadInput(f"the core used call number {message.id} twice", code="bad_frame")
-        asked = _Asked("" if isinstance(message, CallModel) else message.server)
+        asked = _Asked(message.server if isinstance(message, CallTool | ListTools) else "")
         self._calls[message.id] = asked
         asked.task = asyncio.create_task(self._serve(message, host, asked))
         asked.task.add_done_callback(lambda done: self._served(message.id, done))
@@ -160,7 +185,17 @@ class Sidecar:
         if task.cancelled():
             self._tell(Ended(id=number, end="unknown", code="abandoned"))
 
-    async def _serve(self, message: CallTool | CallModel | ListTools, host: ToolHost, asked: _Asked) -> None:
+    def _peers(self) -> Hands:
+        """Made when they are needed: a tenant without peers does without the code for certificates."""
+        if self._hands is None:
+            from ringwall.peers.hands import Hands
+
+            self._hands = Hands(self._tell, SystemClock())
+        return self._hands
+
+    async def _serve(
+        self, message: CallTool | CallModel | ListTools | PeerCall, host: ToolHost, asked: _Asked
+    ) -> None:
         """One call, from its frame to its end. Whatever happens, an end is told."""
         try:
             match message:
@@ -170,6 +205,8 @@ class Sidecar:
                     end = await self._model(message)
                 case ListTools():
                     end = await self._list(message, host)
+                case SendPeer() | FetchCard() | Deliver() | Notify() | FetchOwn():
+                    end = await self._peers().call(message)
         except BadInput as fault:
             end = Ended(id=message.id, end="failed", code=_code(fault.code))
         except Unavailable as fault:
@@ -231,9 +268,9 @@ class Sidecar:
             self._over.set()
 
     def _passed(self) -> None:
-        """Pipes of a tool server arrive."""
+        """Pipes of a tool server arrive, or sockets for peers."""
         try:
-            raw, descriptors, flags, _ = socket.recv_fds(self._descriptors, ATTACH_BYTES, 2)
+            raw, descriptors, flags, _ = socket.recv_fds(self._descriptors, ATTACH_BYTES, MAX_INSIDE)
         except BlockingIOError:
             return
         if not raw:
@@ -242,17 +279,26 @@ class Sidecar:
         try:
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
                 raise BadInput("the core passed descriptors in a way not agreed on", code="bad_frame")
-            message = protocol.decode_attach(raw)
+            message = protocol.decode_passed(raw)
         except BadInput as fault:
             for number in descriptors:
                 os.close(number)
             self._fault = str(fault)
             self._over.set()
             return
-        if self._host is None:  # the two sockets have no common order: hello may be read after this
+        if not isinstance(message, Attach):
+            self._passed_to_peers(message, descriptors)
+        elif self._host is None:  # the two sockets have no common order: hello may be read after this
             self._early.append((message, descriptors))
         else:
             self._host.attach(message, descriptors)
+
+    def _passed_to_peers(self, message: Gate | Inside | Pipe, descriptors: list[int]) -> None:
+        try:
+            self._peers().passed(message, descriptors)
+        except BadInput as fault:
+            self._fault = str(fault)
+            self._over.set()
 
 
 def _code(code: str) -> Code:
@@ -261,6 +307,12 @@ def _code(code: str) -> Code:
         return msgspec.convert(code, Code)
     except msgspec.ValidationError:
         return "sidecar_fault"
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Faults of connections are whatever strangers like to send, and the operator's terminal is not for them."""
+    if "transport" not in context and "protocol" not in context:
+        loop.default_exception_handler(context)
 
 
 async def _import(name: str) -> None:

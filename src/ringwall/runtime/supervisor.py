@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -40,11 +41,18 @@ class Child:
     hold: bool
     meta: msgspec.Raw
     held: list[int] = field(default_factory=list[int])
+    door: int | None = None
+    inside: tuple[int, ...] = ()
     exited: int | None = None
     watch: asyncio.Task[None] | None = None
 
+    def descriptors(self) -> tuple[int, ...]:
+        """What a core is given of it, but for the held ones."""
+        door = () if self.door is None else (self.door,)
+        return (self.pidfd, self.pidns, *door, *self.inside)
+
     def close(self) -> None:
-        for number in (self.pidfd, self.pidns, *self.held):
+        for number in (*self.descriptors(), *self.held):
             os.close(number)
 
 
@@ -73,6 +81,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Keep a core running; returns the exit code of ``ringwall up``."""
+        _allow_many_descriptors()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -121,8 +130,14 @@ class Supervisor:
         self._control.send(control.Start(held=len(agents), restarts=self._restarts))
         for child in agents:
             self._control.send(
-                control.Held(child=child.id, meta=child.meta, exited=child.exited),
-                [child.pidfd, child.pidns, *child.held],
+                control.Held(
+                    child=child.id,
+                    meta=child.meta,
+                    exited=child.exited,
+                    door=child.door is not None,
+                    inside=len(child.inside),
+                ),
+                [*child.descriptors(), *child.held],
             )
         ended = asyncio.create_task(process.wait())
         stopping = asyncio.create_task(self._stop.wait())
@@ -206,6 +221,8 @@ class Supervisor:
             hold=order.hold,
             meta=msgspec.Raw(bytes(order.meta)),
             held=held,
+            door=spawned.door,
+            inside=spawned.inside,
         )
         self._children[child.id] = child
         child.watch = self._task(self._watch(child))
@@ -214,8 +231,15 @@ class Supervisor:
             self._zygote.signal(child.id, signal.SIGKILL)
             return
         self._answer(
-            control.Spawned(id=order.id, child=child.id, pid=spawned.pid, self_test=dict(spawned.self_test)),
-            [child.pidfd, child.pidns],
+            control.Spawned(
+                id=order.id,
+                child=child.id,
+                pid=spawned.pid,
+                self_test=dict(spawned.self_test),
+                door=child.door is not None,
+                inside=len(child.inside),
+            ),
+            child.descriptors(),
         )
 
     async def _go(self, order: control.Go) -> None:
@@ -246,11 +270,17 @@ class Supervisor:
             print(f"ringwall: {fault}", file=sys.stderr, flush=True)
         self._stop.set()
 
-    def _answer(self, message: control.Message, descriptors: list[int] | None = None) -> None:
+    def _answer(self, message: control.Message, descriptors: Sequence[int] = ()) -> None:
         """To the core, if one is there; a new core learns of exits from Held."""
         if self._control is not None:
             with contextlib.suppress(Unavailable):
-                self._control.send(message, descriptors or ())
+                self._control.send(message, descriptors)
+
+
+def _allow_many_descriptors() -> None:
+    """Here and in the core an agent costs up to 22 of them; the usual soft limit of 1024 is for select(2)."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _blunt(number: int) -> None:

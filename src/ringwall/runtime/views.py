@@ -12,12 +12,14 @@ from types import MappingProxyType
 from typing import Final
 
 import ringwall
-from ringwall.confine.spec import Bind, Confinement, Probe, Profile, ResourceLimits
+from ringwall.confine.spec import Bind, Confinement, Loopback, Probe, Profile, ResourceLimits
 from ringwall.confine.system import network_binds, python_binds, system_binds
 from ringwall.errors import RingwallError
 from ringwall.manifest.types import Agent, ToolServer
 
 DOOR: Final = "/run/ringwall"
+SPIRE: Final = "/run/spire"
+DOOR_URL: Final = "RINGWALL_DOOR_URL"
 GIB: Final = 1 << 30
 
 # Host processes, devices and daemons' sockets: a read-only view is no obstacle to connecting to a socket.
@@ -34,6 +36,10 @@ AGENT_LIMITS: Final = ResourceLimits(
 )
 SERVER_LIMITS: Final = ResourceLimits(
     address_space=4 * GIB, file_size=1 * GIB, open_files=512, processes=128, cpu_seconds=None
+)
+# Two descriptors for each peer's connection to a gate, one for each to a peer, and each launch's inside sockets.
+SIDECAR_LIMITS: Final = ResourceLimits(
+    address_space=4 * GIB, file_size=1 * GIB, open_files=4096, processes=128, cpu_seconds=None
 )
 # The scanners with their tables need 60 MB; a scanner that wants more is being attacked.
 GUARD_LIMITS: Final = ResourceLimits(
@@ -222,6 +228,8 @@ def _confinement(
     tmp_mib: int,
     cwd: str = "/",
     env: Mapping[str, str] = _NO_HOME,
+    loopback: Loopback | None = None,
+    one_process: bool = False,
 ) -> Confinement:
     """What all views have in common: the system's programs to read, and no network but for a sidecar."""
     network = network_binds() if profile == "sidecar" else ()
@@ -235,9 +243,10 @@ def _confinement(
         network="host" if profile == "sidecar" else "none",
         uid=uid,
         profile=profile,
-        one_process=False,
+        one_process=one_process,
         limits=limits,
         self_test=self_test,
+        loopback=loopback,
     )
 
 
@@ -252,11 +261,16 @@ def agent_view(
     uid: int | None,
     around: Surroundings,
     workload: str = "",
+    loopback: Loopback | None = None,
 ) -> Confinement:
     """An agent: its program and current folder to read, /workspace and /tmp to write, its door, nothing else.
 
     ``workload``: the name of its Workload API's socket, beside the door; empty: it has none.
+
+    ``loopback``: of its own network. A door over TCP cannot tell the processes behind it apart: where only one may
+    call, only one can be.
     """
+    door_port = loopback.door if loopback is not None else None
     _refuse_own_program(agent, program)
     shown = [around.check(folder) for folder in (cwd, *agent.read_only, *program_prefixes(program))]
     folders = [_real(folder, folder) for folder in dict.fromkeys((*shown, cwd))]
@@ -266,6 +280,7 @@ def agent_view(
         env={
             "HOME": "/workspace",
             "RINGWALL_DOOR": f"{DOOR}/door.sock",
+            **({DOOR_URL: f"http://127.0.0.1:{door_port}"} if door_port is not None else {}),
             **({"SPIFFE_ENDPOINT_SOCKET": f"unix://{DOOR}/{workload}"} if workload else {}),
             "PATH": f"{program.parent}:/usr/local/bin:/usr/bin:/bin",
         },
@@ -282,6 +297,8 @@ def agent_view(
         profile="agent",
         limits=AGENT_LIMITS,
         self_test=around.probes(),
+        loopback=loopback,
+        one_process=agent.processes == "one" and door_port is not None,
     )
 
 
@@ -342,6 +359,35 @@ def sidecar_view(*, tenant: str, uid: int | None, around: Surroundings) -> Confi
         tmp_mib=16,
         uid=uid,
         profile="sidecar",
+        limits=SIDECAR_LIMITS,
+        self_test=probes,
+    )
+
+
+def endpoint_view(*, name: str, uid: int | None, around: Surroundings) -> Confinement:
+    """A process that asks one bundle endpoint, or serves ours: as a sidecar, the host's network and no file."""
+    probes = tuple(probe for probe in around.probes() if probe.kind != "connect_tcp")
+    return _confinement(
+        name=name,
+        argv=(sys.executable, "-m", "ringwall.identity.endpoint.service"),
+        binds=own_python(),
+        tmp_mib=1,
+        uid=uid,
+        profile="sidecar",
         limits=SERVER_LIMITS,
         self_test=probes,
+    )
+
+
+def connector_view(*, name: str, uid: int | None, around: Surroundings, path: Path) -> Confinement:
+    """What connects to a SPIRE agent as one agent's uid: that socket's folder, nothing to write, no network."""
+    return _confinement(
+        name=name,
+        argv=(sys.executable, "-m", "ringwall.identity.spire.connector", f"{SPIRE}/{path.name}"),
+        binds=[*own_python(), _real(path.parent, SPIRE)],
+        tmp_mib=1,
+        uid=uid,
+        profile="guard",
+        limits=SERVER_LIMITS,
+        self_test=around.probes(),
     )

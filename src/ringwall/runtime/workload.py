@@ -13,8 +13,10 @@ from ringwall.identity.spiffe import SpiffeId
 from ringwall.identity.svid.interface import Authority
 from ringwall.identity.svid.tokens import TokenValidator
 from ringwall.identity.workload.companions import health, reflection
+from ringwall.identity.workload.envoy import DISCOVERY
 from ringwall.identity.workload.issuing import Issuing, Wall
 from ringwall.identity.workload.messages import WORKLOAD
+from ringwall.identity.workload.sds import OwnSecrets, SecretDiscovery
 from ringwall.identity.workload.server import WorkloadServer
 from ringwall.identity.workload.service import WorkloadApi
 from ringwall.interface import Journal
@@ -50,9 +52,11 @@ class Workload:
             journal=journal,
             clock=clock,
         )
-        names = frozenset({"", WORKLOAD.service})
+        own = OwnSecrets(authority=authority, api=api, issuing=issuing, wall=wall, journal=journal)
+        discovery = SecretDiscovery(authority=authority, secrets=own, clock=clock)
+        names = frozenset({"", WORKLOAD.service, f"{DISCOVERY.package}.{DISCOVERY.service}"})
         self._server = WorkloadServer(
-            {**api.methods(), **health(api.serving, names), **reflection()}, registry, clock)
+            {**api.methods(), **discovery.methods(), **health(api.serving, names), **reflection()}, registry, clock)
 
     async def add(self, launch: LaunchId, who: SpiffeId, folder: Path) -> None:
         """Open a launch's socket, if it is entitled to one. Its folder must be this launch's own.

@@ -7,12 +7,14 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, cast
+from typing import Any, Final, Protocol, cast
 
 from ringwall.call import Denied, LaunchId
 from ringwall.clock import Clock
 from ringwall.errors import RingwallError, Unavailable
-from ringwall.identity.registry import Connection, Registry
+from ringwall.identity.pidfd import HasOptions
+from ringwall.identity.probe import Probe
+from ringwall.identity.transport import Acceptor
 from ringwall.identity.workload import wire
 from ringwall.identity.workload.allowance import Allowance
 from ringwall.identity.workload.wire import Broken, GrpcConnection
@@ -40,16 +42,37 @@ class Status(Exception):
         self.message = message
 
 
+class Keeper(Protocol):
+    """Names who connects: the registry of launches, or of those who may ask on behalf of all."""
+
+    @property
+    def probe(self) -> Probe:
+        """How processes are told apart."""
+        ...
+
+    def open(self, launch: LaunchId, sock: HasOptions, /) -> Any | Denied:
+        """Something with a ``number``, to keep with the connection; or why it is turned away at once."""
+        ...
+
+    def close(self, connection: Any, /) -> None:
+        """The connection is over. Harmless when repeated."""
+        ...
+
+    def sender(self, number: int, process: int | None, /) -> Denied | None:
+        """Why bytes of this process over that connection do not count."""
+        ...
+
+
 class Exchange:
     """One call: its metadata, its request messages, its answer.
 
     Args:
-        connection: in the registry; whom to attest.
+        connection: what its keeper gave; whom to attest.
         metadata: header fields, names in lower case.
 
     """
 
-    def __init__(self, connection: Connection, metadata: Mapping[str, tuple[str, ...]],
+    def __init__(self, connection: Any, metadata: Mapping[str, tuple[str, ...]],
                  send: Callable[[bytes], Awaitable[None]]) -> None:
         self.connection = connection
         self.metadata = metadata
@@ -101,31 +124,36 @@ class WorkloadServer:
         methods: by path, for instance ``/SpiffeWorkloadAPI/FetchX509SVID``.
         registry: names the peers; a launch is registered before its socket is opened.
         clock: for allowances.
+        burst, refill: frames one socket's clients may send at once, and in each second after that.
         unread_seconds: how long an answer may wait for its reader.
 
     """
 
-    def __init__(self, methods: Mapping[str, Handler], registry: Registry, clock: Clock, *,
-                 unread_seconds: float = UNREAD_SECONDS) -> None:
+    def __init__(self, methods: Mapping[str, Handler], registry: Keeper, clock: Clock, *, burst: float = BURST,
+                 refill: float = REFILL, unread_seconds: float = UNREAD_SECONDS) -> None:
         self._methods = dict(methods)
         self._registry = registry
         self._clock = clock
+        self._rate = (burst, refill)
         self._unread_seconds = unread_seconds
-        self._open: dict[LaunchId, tuple[asyncio.Server, set[_Protocol]]] = {}
+        self._open: dict[LaunchId, tuple[asyncio.Server | Acceptor, set[_Protocol]]] = {}
 
     async def listen(self, launch: LaunchId, sock: socket.socket) -> None:
         """Serve a bound socket for one launch. Raises Unavailable: the launch has one already."""
         if launch in self._open:
             sock.close()
             raise Unavailable(f"launch {launch} has a Workload API already", code="door_exists")
-        allowance = Allowance(self._clock, BURST, REFILL)
+        allowance = Allowance(self._clock, *self._rate)
         protocols: set[_Protocol] = set()
 
         def make() -> _Protocol:
             return _Protocol(launch, self._registry, self._methods, allowance, protocols, self._unread_seconds)
 
         try:
-            server = await asyncio.get_running_loop().create_unix_server(make, sock=sock, backlog=BACKLOG)
+            if self._registry.probe.reads:
+                server = Acceptor(sock, make, backlog=BACKLOG)
+            else:
+                server = await asyncio.get_running_loop().create_unix_server(make, sock=sock, backlog=BACKLOG)
         except BaseException:
             sock.close()
             raise
@@ -150,7 +178,7 @@ class WorkloadServer:
 class _Protocol(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, launch: LaunchId, registry: Registry, methods: Mapping[str, Handler], allowance: Allowance,
+    def __init__(self, launch: LaunchId, registry: Keeper, methods: Mapping[str, Handler], allowance: Allowance,
                  siblings: set[_Protocol], unread_seconds: float) -> None:
         self._launch = launch
         self._registry = registry
@@ -159,7 +187,7 @@ class _Protocol(asyncio.Protocol):
         self._siblings = siblings
         self._unread_seconds = unread_seconds
         self._calls: dict[int, tuple[Exchange, asyncio.Task[None]]] = {}
-        self._connection: Connection | None = None
+        self._connection: Any = None
         self._closing = False
         self._readable: list[asyncio.Future[None]] = []  # who waits until the peer has read
         self._full = False
@@ -244,6 +272,15 @@ class _Protocol(asyncio.Protocol):
             self._timer = asyncio.get_running_loop().call_later(seconds, self._say_goodbye)
 
     # --- frames
+
+    def sent_by(self, process: int | None) -> bool:
+        """Whether what was read counts; ``SenderTransport`` asks. If not, the connection and its calls end."""
+        if self._connection is None or self._closing:
+            return True  # nothing more is looked at
+        if self._registry.sender(self._connection.number, process) is None:
+            return True
+        self.stop()
+        return False
 
     def data_received(self, data: bytes) -> None:
         if self._closing:

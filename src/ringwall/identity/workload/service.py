@@ -67,18 +67,18 @@ class WorkloadApi:
     async def fetch_x509_svid(self, exchange: Exchange) -> None:
         """The SVID with its key and all bundles: now, at each renewal, and whenever something changed."""
         await _request(exchange, messages.X509_REQUEST)
-        with _Changes(self._authority) as changes:
+        with Changes(self._authority.on_change) as changes:
             svid, told = await self._issuing.x509(self._wall, exchange.connection), b""
             while True:
                 changes.seen()
-                if self._old(svid):
+                if stale(svid, self._authority, self._clock):
                     svid = await self._issuing.x509(self._wall, exchange.connection)
-                self._check(exchange)
+                self.check(exchange)
                 answer = self._x509_response(svid)
                 if answer != told:
                     await exchange.reply(answer)
                     told = answer
-                await changes.wait(_renew_at(svid) - self._clock.now())
+                await changes.wait(renew_at(svid) - self._clock.now())
 
     async def fetch_x509_bundles(self, exchange: Exchange) -> None:
         """Certificates of every trust domain that may be verified: now and whenever they change."""
@@ -92,7 +92,7 @@ class WorkloadApi:
         if not audience or not all(audience):
             raise Status(wire.INVALID_ARGUMENT, "bad_audience: a JWT-SVID needs an audience")
         svid = await self._issuing.jwt(self._wall, exchange.connection, audience, asked.get("spiffe_id", ""))
-        self._check(exchange)
+        self.check(exchange)
         one = {"spiffe_id": str(svid.spiffe_id), "svid": svid.token}
         await exchange.reply(encode(messages.JWT_RESPONSE, {"svids": [one]}))
 
@@ -104,7 +104,7 @@ class WorkloadApi:
     async def validate_jwt_svid(self, exchange: Exchange) -> None:
         """Judge a token that somebody else sent to this process."""
         asked = await _request(exchange, messages.VALIDATE_REQUEST)
-        self._check(exchange)
+        self.check(exchange)
         audience, token = asked.get("audience", ""), asked.get("svid", "")
         if not audience or not token:
             raise Status(wire.INVALID_ARGUMENT, "bad_request: audience and svid must be given")
@@ -122,8 +122,11 @@ class WorkloadApi:
         """Whether SVIDs can be had, for health checks. Raises Unavailable."""
         return bool(self._authority.bundle().authorities)
 
-    def _check(self, exchange: Exchange) -> None:
-        """The process behind this connection lives, is the launched one, and may have SVIDs, at this moment."""
+    def check(self, exchange: Exchange) -> None:
+        """The process behind this connection lives, is the launched one, and may have SVIDs, at this moment.
+
+        Raises Status, and counts it.
+        """
         found = self._registry.attest(exchange.connection.number)
         who = exchange.connection.launch.spiffe_id
         if not isinstance(found, Denied) and not self._entitled(who):
@@ -137,11 +140,11 @@ class WorkloadApi:
 
     async def _each(self, exchange: Exchange, message: Message, spell: Callable[[Bundle], bytes]) -> None:
         """All bundles, again after each change; who asks is checked before each push."""
-        with _Changes(self._authority) as changes:
+        with Changes(self._authority.on_change) as changes:
             told = b""
             while True:
                 changes.seen()
-                self._check(exchange)
+                self.check(exchange)
                 found = {f"spiffe://{name}": spell(one) for name, one in self._authority.bundles().items()}
                 answer = encode(message, {"bundles": found})
                 if answer != told:
@@ -149,10 +152,6 @@ class WorkloadApi:
                     told = answer
                 await changes.wait(LOOK_SECONDS)
 
-    def _old(self, svid: X509Svid) -> bool:
-        if self._clock.now() >= _renew_at(svid):
-            return True
-        return bool(self._authority.revoked(str(svid.spiffe_id), serial(svid)))
 
     def _x509_response(self, svid: X509Svid) -> bytes:
         bundles = self._authority.bundles()
@@ -164,19 +163,23 @@ class WorkloadApi:
         return encode(messages.X509_RESPONSE, {"svids": [one], "federated_bundles": others})
 
 
-class _Changes:
+class Changes:
     """Wakes when bundles or entitlements changed."""
 
-    def __init__(self, authority: Authority) -> None:
-        self._authority = authority
+    def __init__(self, on_change: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+        self._on_change = on_change
         self._event = asyncio.Event()
 
     def __enter__(self) -> Self:
-        self._end = self._authority.on_change(self._event.set)
+        self._end = self._on_change(self._event.set)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end()
+
+    def happened(self) -> None:
+        """Something else did, that is to be looked at as well."""
+        self._event.set()
 
     def seen(self) -> None:
         """What happened until now is about to be looked at."""
@@ -189,7 +192,12 @@ class _Changes:
                 await self._event.wait()
 
 
-def _renew_at(svid: X509Svid) -> float:
+def stale(svid: X509Svid, authority: Authority, clock: Clock) -> bool:
+    """Whether it is time for another one: half of its life is over, or it was revoked."""
+    return clock.now() >= renew_at(svid) or bool(authority.revoked(str(svid.spiffe_id), serial(svid)))
+
+
+def renew_at(svid: X509Svid) -> float:
     """When to renew: half way, a little earlier for some. The same for one SVID each time it is asked."""
     life = (svid.expires_at - svid.issued_at) * _HALF
     early = int.from_bytes(svid.chain[0][-2:], "big") / 0x10000  # of the signature: as good as random

@@ -17,7 +17,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
-MAX_MESSAGE: Final = 64 << 10  # bytes of one request; a token with its audience is 2 KB
+MAX_MESSAGE: Final = 128 << 10  # bytes of one request; a token with its audience has 2 KB, Envoy's about itself 61
 MAX_STREAMS: Final = 32  # open at a time on one connection: a client has two or three
 MAX_HEADER: Final = 8 << 10  # bytes of one request's header, decompressed; an honest one has 300
 MAX_FRAME: Final = 1 << 14  # bytes; the least that HTTP/2 lets a server ask for (RFC 9113, section 4.2)
