@@ -11,12 +11,27 @@ from tests.audit.support import FakeClock, opened, verdicts
 from tests.fakes import FakeClock as WallClock
 from tests.fakes import FakeJournal
 
-from ringwall.audit.budget import LogBudget
+from ringwall.audit.budget import BATCH, BEFORE_CALL, LogBudget
+from ringwall.audit.journal import read_records
 from ringwall.audit.records import MAX_CLEAR_CHAIN, WHOLE, Record, call_record, parse_record
 from ringwall.audit.sessions import SessionKey
-from ringwall.call import Call, CallId, Event, Json, Kind, LaunchId, Peer, Process, SessionId, Subject, Target
+from ringwall.call import (
+    Call,
+    CallId,
+    Event,
+    Json,
+    Kind,
+    LaunchId,
+    Outcome,
+    Peer,
+    Process,
+    SessionId,
+    Subject,
+    Target,
+    canonical,
+)
 from ringwall.cli.audit import audit
-from ringwall.errors import BadInput
+from ringwall.errors import AuditError, BadInput
 from ringwall.identity.spiffe import AnyId, SpiffeId
 from ringwall.interface import Origin, Refusal
 from ringwall.keys.file import FileRootKeys
@@ -129,3 +144,55 @@ def test_operators_see_both_ends_the_way_and_the_trace(tmp_path: Path, monkeypat
     assert FAR in first and f"in, to {ANA} SendMessage" in first
     assert "cd" * 16 in first and "globex/57" in first
     assert f"out, to {FAR} SendMessage" in second and f"for {FAR}" in second
+
+
+def test_a_flood_of_messages_pays_for_the_records_of_their_tasks_too(tmp_path: Path) -> None:
+    """A server that makes a task of every message: all it brings about is less than a fifth of the log."""
+    quota, clock = 1 << 20, FakeClock()
+
+    async def flood() -> int:
+        journal_of = {"clock": clock, "quota_mib": 16, "segment": 1 << 20, "budget": LogBudget(Gcra(clock), quota)}
+        who, taken = {"local": str(ANA), "other": FAR}, 0
+        async with opened(tmp_path, **journal_of) as journal:
+            while True:
+                args = {"method": "SendMessage", "peer": FAR, "skill": "quote", "params": SAID, "envelope": None}
+                try:
+                    seq = await journal.intent(made(PEER, args), verdicts())
+                except AuditError as full:
+                    assert full.code == "log_budget"
+                    break
+                seen = {**who, "message": "ab" * 16, "digest": "ab" * 32, "at": 1.5, "session": "s1", "chain": []}
+                task = {**who, "direction": "in", "task": "t" * 36, "at": 1.5, "ended": 0.0, "skill": "quote",
+                        "context": "c" * 36, "state": "TASK_STATE_WORKING", "sessions": ["s1"], "chain": [FAR]}
+                for kind, body in (("message", seen), ("task", task), ("task", {**task, "ended": 2.5})):
+                    await journal.note(Event(type=kind, tenant="acme", session=SessionId("s1"), body=body))
+                await journal.outcome(seq, Outcome(end="done"))
+                taken += 1
+        assert taken > 5
+        return sum(size_of(record) for record in read_records(tmp_path, "acme"))
+
+    assert asyncio.run(flood()) < quota // 5
+
+
+def size_of(record: Record) -> int:
+    return len(canonical(dict(record.clear))) + len(record.sealed or b"") * 4 // 3 + BATCH
+
+
+def test_a_trust_domain_with_any_number_of_agents_fills_no_log() -> None:
+    quota = 1 << 20
+    budget = LogBudget(Gcra(FakeClock()), quota)
+
+    def written(domain: str, size: int, *, short: bool = False) -> int:
+        whole = 0
+        for number in range(64):
+            who = Peer(spiffe_id=AnyId.parse(f"spiffe://{domain}/agent/{number}"), receiver=ANA,
+                       launch=LaunchId("l"), connection=number)
+            said = Event(type=BEFORE_CALL, tenant="acme", subject=str(who.spiffe_id), body={"receiver": str(ANA)})
+            while budget.event(said, size) if short else budget.whole(who, size):
+                whole += size
+        return whole
+
+    assert written("far.example", 4096) <= quota // 4
+    assert written("far.example", 200, short=True) <= quota // 32
+    assert written("near.example", 4096) > 0  # another one has its own
+    assert written("own.example", 4096) > quota  # ours are known one by one, from the manifest

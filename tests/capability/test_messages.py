@@ -265,6 +265,12 @@ def test_a_task_keeps_its_skill_and_ends() -> None:
     refused("unknown_context", lambda: Desk().out(rpc(given=params(contextId="others"))))
 
 
+def test_nobody_to_whom_nothing_is_granted_learns_which_contexts_or_tasks_there_are() -> None:
+    for more in ({"contextId": "others"}, {"contextId": "nobodys"}, {"referenceTaskIds": ["t1"]}):
+        call = Desk(tasks={TASK: "quote"}).come(rpc(given=params("news", **more)), sender="partner", to="ana")
+        assert call.target.name == "partner/news"  # which the rings refuse, in the same words
+
+
 def test_no_task_of_others_comes_in_by_a_side_door() -> None:
     refused("unknown_task", lambda: Desk(tasks={TASK: "quote"}).out(rpc(given=params(referenceTaskIds=["t2"]))))
     assert Desk(tasks={TASK: "pay"}).out(rpc(given=params(referenceTaskIds=["t1"]))).target.name == "sam/quote"

@@ -68,7 +68,8 @@ def test_whoever_needs_a_human_for_a_tool_is_not_spared_that_by_asking_another()
     narrow = '"docs/read" = ["path:/srv/docs/public/"]'
     asks, lends = (narrow, '"docs/read" = { resources = ["path:/srv/docs/public/"], approval = "always" }'), (
         'lends = ["pay/send"], relays', 'lends = ["pay/send", "docs/read"], relays')
-    for edits, behalf, says in (((asks,), (), ""), ((asks,), ("ana",), "asked"), ((asks, lends), ("ana",), "")):
+    cases = (((asks,), (), ""), ((asks,), ("ana",), "asked"), ((asks, lends), ("ana",), ""))
+    for edits, behalf, says in cases:
         by, catalogues = ring(parley(*edits))
         call = reads("/srv/docs/public/a", behalf)
         definition = catalogues.of("acme").tool(call.target.name)

@@ -26,6 +26,7 @@ from ringwall.manifest.types import (
     Tenant,
     ToolServer,
 )
+from ringwall.runtime.loopback import INSIDE
 
 ANA = SpiffeId.make(trust_domain="acme.example", tenant="acme", agent="ana", role="analyst")
 EVE, PIA = "spiffe://far.example/eve", "spiffe://far.example/pia"
@@ -102,6 +103,16 @@ def test_streams_that_stay_open_hold_a_slot_each_and_one_peer_cannot_hold_them_a
         assert allowed(await inbox.take(PIA))
         await first[0].leave("done", Usage())
         assert allowed(await inbox.take(EVE))
+
+    asyncio.run(scenario())
+
+
+def test_however_many_an_agent_may_do_one_peer_leaves_a_way_to_its_server() -> None:
+    async def scenario() -> None:
+        inbox = Inbox(manifest(Limits(concurrent=1000, calls=Rate(count=1000, seconds=1.0, burst=1000))))
+        taken = [await inbox.take(EVE) for _ in range(INSIDE)]
+        assert 0 < sum(map(allowed, taken)) < INSIDE
+        assert allowed(await inbox.take(PIA))
 
     asyncio.run(scenario())
 

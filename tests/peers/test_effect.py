@@ -43,6 +43,15 @@ class Liar:
         for item in self._say(self._bench, envelope):
             yield item
 
+    async def own_card(self, **_: Any) -> bytes:
+        words = "stolen" * 3
+        interface = {"url": "http://x/", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}
+        skill = {"id": "quote", "name": words, "description": words, "tags": [words]}
+        return json.dumps({
+            "name": words, "description": words, "version": words, "supportedInterfaces": [interface],
+            "capabilities": {"streaming": True}, "defaultInputModes": ["text/plain"],
+            "defaultOutputModes": ["text/plain"], "skills": [skill]}).encode()
+
     async def deliver(self, *, body: bytes, **_: Any) -> AsyncGenerator[Answer | Last, None]:
         self.sent.append((body, ""))
         for item in self._say(self._bench, ""):
@@ -52,7 +61,7 @@ class Liar:
 class Bench:
     """The effect of one core, and what the honest other one would say."""
 
-    def __init__(self, say: Callable[[Bench, str], list[Answer | Last]]) -> None:
+    def __init__(self, say: Callable[[Bench, str], list[Answer | Last]], label: str = "M public") -> None:
         clock, key = FakeClock(), issue.new_key()
         bundles = {"acme.example": Bundle(trust_domain="acme.example", authorities=(),
                                           jwt_keys={"k": key.public_key()})}
@@ -67,7 +76,7 @@ class Bench:
         manifest = parley()
         self.effect = MessageEffect(
             manifest=manifest, lines=lambda _: cast("Line", self.line), vouching=self.envelopes,
-            book=self.book, pushing=Pushing(manifest, self.book.pushes), label=lambda _: "M public",
+            book=self.book, pushing=Pushing(manifest, self.book.pushes), label=lambda _: label,
             bundles=lambda: bundles, sign=sign, fits=lambda *_: None,
         )
 
@@ -184,3 +193,20 @@ def test_a_message_that_cannot_be_written_down_is_not_delivered() -> None:
 
     run(once())
 
+
+
+def test_a_card_counts_as_public_so_an_agent_that_was_shown_more_says_nothing_in_it() -> None:
+    for label, said in (("P public", True), ("M private", False), ("U secret", False)):
+        call = message(direction="in", sender="ana", receiver="sam", skill="", method="GetAgentCard")
+        chunks, last = run(Bench(lambda *_: [DONE], label).ran(call))
+        assert last == DONE
+        assert ("stolen" in json.dumps(chunks[0].value)) is said
+        assert chunks[0].value["capabilities"]["streaming"] is True
+
+
+def test_a_list_does_not_tell_how_many_tasks_others_have() -> None:
+    listing: Json = {"tasks": [], "nextPageToken": "", "pageSize": 1, "totalSize": 500}
+    call = message(direction="in", sender="ana", receiver="sam", skill="", method="ListTasks", given={})
+    answer = Answer(body=json.dumps({"jsonrpc": "2.0", "id": 1, "result": listing}).encode())
+    chunks, _ = run(Bench(lambda *_: [answer, DONE]).ran(call))
+    assert chunks[0].value["totalSize"] == 0

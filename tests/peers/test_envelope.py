@@ -36,6 +36,7 @@ from ringwall.identity.svid import issue, jose, signing
 from ringwall.identity.svid.interface import Bundle
 from ringwall.peers import envelope
 from ringwall.peers.envelope import Envelope, Envelopes
+from ringwall.peers.interface import answers
 
 HEADER = {"alg": "ES256", "kid": "k", "typ": signing.ENVELOPE}
 
@@ -370,6 +371,13 @@ def test_one_changed_character_spoils_it(tmp_path: Path, data: st.DataObject) ->
     place = data.draw(st.integers(0, len(token) - 1))
     other = data.draw(st.characters(codec="ascii").filter(lambda c: c != token[place]))
     code(one, token[:place] + other + token[place + 1:])
+
+
+def test_nothing_that_passes_for_an_envelope_is_answered_like_an_event_of_another() -> None:
+    events = {answers("a.b.c", number) for number in range(20)}
+    assert len(events) == 20
+    for token in ("a.b.c#1", "1#a.b.c", "0#a.b.c", "#a.b.c", "a.b.c#", ""):
+        assert answers(token) not in events  # its refusal, which the core signs, would be an event of the other's
 
 
 _MADE: dict[Path, Envelopes] = {}

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 from tests.peers.hostile import as_svid
-from tests.peers.support import ANA, SAM, A, B, Side, ask, code, go, sides, until
+from tests.peers.support import ANA, SAM, A, Authority, B, Side, ask, code, go, sides, until
 
 from ringwall.peers import gate
 from ringwall.peers.gate import Admission
@@ -124,6 +124,62 @@ def test_a_core_that_says_nothing_lets_nobody_in(monkeypatch: pytest.MonkeyPatch
             assert code((await ask(ana, sam.url, SAM))[1]) == ("unknown", "peer_broken")
             for task in sam.line._judging:
                 task.cancel()
+
+    go(run())
+
+
+@pytest.mark.parametrize("liar", [A, B], ids=["another authority", "its own"])
+def test_whoever_borrows_a_name_does_not_use_up_its_places(
+    monkeypatch: pytest.MonkeyPatch, liar: Authority
+) -> None:
+    monkeypatch.setattr(gate, "MAX_OF_ONE", 1)
+
+    async def run() -> None:
+        async with sides() as (_, sam):
+            asked: list[Incoming] = []
+
+            async def silent(message: Incoming) -> socket.socket | None:
+                asked.append(message)
+                await asyncio.Event().wait()
+                return None
+
+            sam.line.on_incoming = silent
+            port = sam.listener.getsockname()[1]
+            with await asyncio.to_thread(as_svid, port, liar.svid(SAM)):
+                await until(lambda: len(asked) == 1)
+                with await asyncio.to_thread(as_svid, port, B.svid(SAM)) as honest:
+                    if liar is A:
+                        await until(lambda: len(asked) == 2)
+                    else:
+                        assert (await asyncio.to_thread(honest.recv, 12)) == b"HTTP/1.1 403"
+            for task in sam.line._judging:
+                task.cancel()
+
+    go(run())
+
+
+def test_however_many_wait_all_others_have_their_turn_between_two_of_them() -> None:
+    async def run() -> None:
+        async with sides() as (_, sam):
+            turns, seen = 0, list[int]()
+
+            async def judge(message: Incoming) -> socket.socket | None:
+                seen.append(turns)
+                return None
+
+            async def others() -> None:
+                nonlocal turns
+                while len(seen) < 50:
+                    await asyncio.sleep(0)
+                    turns += 1
+
+            sam.line.on_incoming = judge
+            other = asyncio.ensure_future(others())
+            await until(lambda: sam.line._gated)
+            for number in range(1, 51):
+                sam.line._incoming(Incoming(connection=number, launch="l1", chain=[b"c"]))
+            await asyncio.wait_for(other, 20)
+            assert len(set(seen)) == 50
 
     go(run())
 

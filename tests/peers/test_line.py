@@ -193,7 +193,8 @@ def test_a_peer_that_is_not_there_is_unreachable() -> None:
             assert code((await ask(ana, sam.url, SAM))[1]) == ("done", "")
             sam.listener.close()
             await sam.line.dismiss("l1")
-            await until(lambda: sam.sidecar._hands is not None and not sam.sidecar._hands._launches)
+            hands = sam.sidecar._hands
+            await until(lambda: hands is not None and not hands._launches and not hands._closing)
             for url in (sam.url, "https://nowhere.invalid/"):
                 assert code((await ask(ana, url, SAM))[1]) == ("failed", "peer_unreachable")
             assert code((await ask(ana, sam.url, SAM, launch="l2"))[1]) == ("failed", "peer_unreachable")

@@ -294,6 +294,28 @@ def test_a_cancelled_record_leaves_no_task_behind() -> None:
 # --- on whose behalf
 
 
+def test_a_new_session_of_the_agent_goes_on_for_those_whose_tasks_are_unfinished() -> None:
+    """Started again, it finds them in its workspace; the same restriction holds as before."""
+    office = Office()
+    office.seen(chain=(EVE, ANA))
+    office.book.inherit(S2, SAM)
+    office.book.inherit(SessionId("another's"), READER)
+    assert office.book.acting_for(S2) == tuple(sorted((ANA, EVE)))
+    assert office.book.acting_for(SessionId("another's")) == ()
+    office.seen(DONE, chain=(EVE, ANA))
+    assert office.book.acting_for(S2) == ()
+
+
+def test_a_new_session_goes_on_for_those_who_got_no_answer_until_their_time_is_over() -> None:
+    office = Office()
+    office.book.inherit(S1, SAM)
+    office.book.end(office.book.begin(S1, (ANA,)), answered=False)
+    office.book.inherit(S2, SAM)
+    assert office.book.acting_for(S2) == (ANA,)
+    office.clock.seconds += WORK_SECONDS
+    assert office.book.acting_for(S2) == ()
+
+
 def test_a_session_works_for_all_whose_tasks_it_has_not_finished() -> None:
     office = Office()
     office.seen(chain=(EVE, ANA))

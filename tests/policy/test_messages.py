@@ -70,7 +70,8 @@ def test_whoever_needs_a_human_for_a_tool_is_not_spared_that_by_asking_another()
     narrow = '"docs/read" = ["path:/srv/docs/public/"]'
     asks, lends = (narrow, '"docs/read" = { resources = ["path:/srv/docs/public/"], approval = "always" }'), (
         'lends = ["pay/send"], relays', 'lends = ["pay/send", "docs/read"], relays')
-    for edits, behalf, allowed in (((asks,), (), True), ((asks,), ("ana",), False), ((asks, lends), ("ana",), True)):
+    cases = (((asks,), (), True), ((asks,), ("ana",), False), ((asks, lends), ("ana",), True))
+    for edits, behalf, allowed in cases:
         asked = policy_input(reads("/srv/docs/public/a", behalf), LIE, 1.0)
         found = policy(parley(*edits)).evaluate(CALL, copy.deepcopy(asked))
         assert (found["allow"], found["deny"], bool(found["ask"])) == (allowed, [], not allowed)

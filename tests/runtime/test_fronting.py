@@ -149,7 +149,7 @@ def test_one_peer_does_not_take_all_places(tmp_path: Path, monkeypatch: pytest.M
             place = await made.launch()
             proved = made.callers.judge(place, corpus().leaf(B))
             for _ in range(2):
-                made.callers.admit(place, proved)
+                made.callers.admit(place, proved, corpus().leaf(B))
             status, said = await once(made, of())
             assert status == 403
             assert "too_many_connections" in said

@@ -42,6 +42,7 @@ class Office:
     def __init__(self) -> None:
         self.frozen = self.down = ""
         self.withdrawn: set[str] = set()
+        self.foreign: dict[str, Bundle] = {}
         self.gone: set[str] = set()
         self.callbacks: list[Callable[[], None]] = []
         self.given: list[tuple[str, str]] = []
@@ -59,7 +60,7 @@ class Office:
         return CA.svid(str(spiffe_id), now=self.clock.now())
 
     def bundles(self) -> Mapping[str, Bundle]:
-        return {"acme.example": CA.bundle}
+        return {**self.foreign, "acme.example": CA.bundle}
 
     def revoked(self, spiffe_id: str, number: str) -> str:
         return "its launch is over" if spiffe_id in self.withdrawn else ""
@@ -115,13 +116,14 @@ class Bench:
         self.port = free_ports(1)[0]
         self.manifest = parley(("127.0.0.1:7002", f"127.0.0.1:{self.port}"))
         self.faults: list[BaseException] = []
+        self.begun: list[tuple[str, str]] = []
         office = cast("Any", self.office)
         self.callers = Callers(registry=cast("Registry", office), authority=cast("Authority", office),
                                journal=cast("Journal", self.journal), clock=self.office.clock)
         self.peering = Peering(
             manifest=self.manifest, callers=self.callers, authority=cast("Authority", office), sessions=Sessions(),
             book=LabelBook(cast("Journal", self.journal)), clock=self.office.clock, tasks=Tasks(self.faults.append),
-            app=lambda: cast("App", _no_app),
+            app=lambda: cast("App", _no_app), begins=lambda session, who: self.begun.append((session, str(who))),
         )
         self.peering.serve({"acme": cast("PeerLine", office)})
 
@@ -367,3 +369,15 @@ def test_a_label_that_nobody_knows_is_the_worst() -> None:
         assert made.peering.label(call) == "U secret"
 
     bench(work)
+
+
+def test_whose_tasks_are_unfinished_is_asked_before_a_session_may_talk() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        await bench.add()
+        who = "spiffe://acme.example/tenant/acme/agent/sam/role/"
+        [(session, agent)] = bench.begun
+        assert (session, agent.startswith(who)) == ("s-l1", True)
+        await bench.peering.close()
+
+    run(scenario())

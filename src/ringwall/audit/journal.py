@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ringwall.audit.budget import OUTCOME, SMALL, LogBudget, over
+from ringwall.audit.budget import SMALL, LogBudget, afterwards, over
 from ringwall.audit.counts import COUNT_SECONDS, Counter
 from ringwall.audit.disk import Disk, SystemDisk
 from ringwall.audit.reader import LogReader, log_folder, tenants
@@ -130,7 +130,7 @@ class AuditJournal:
         key = await self._key(held, session)
         now = self._clock.now()
         record = call_record(call, verdicts, type="intent", now=now, key=key, standing=self._standing)
-        if not self._fits(call, len(record) + OUTCOME):
+        if not self._fits(call, len(record) + afterwards(call)):
             raise over()  # never without its body: a flood would be the way to do something unseen
         pending = Pending(call.id, subject_name(call.subject), session, key)
 

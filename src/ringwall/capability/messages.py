@@ -188,6 +188,8 @@ class Messages:
         configuration = dict(as_object(params.get("configuration")) or {})
         metadata = dict(as_object(message.get("metadata")) or {})
         task, skill = str(message.get("taskId", "")), named_skill(metadata, params)
+        if not granted(self.manifest, ends.local, ends.peer, ends.direction):
+            return skill, params  # a call, which the rings refuse: to strangers nobody says what there is
         self.book.open_for_message(local=ends.local, direction=ends.direction, other=ends.other, task=task,
                                    context=str(message.get("contextId", "")))
         for one in {*cast("list[str]", message.get("referenceTaskIds", [])), *([task] if task else [])}:

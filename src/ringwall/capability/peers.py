@@ -182,7 +182,7 @@ class Peers:
         return receiving is not None and call.target.name in receiving.lends
 
     def _own(self, call: Call, one: str) -> Given | None:
-        """What another agent has of the same tool: another tenant's of this name has other servers and other data."""
+        """What another agent has of this very tool: another tenant's of this name has other servers and data."""
         theirs = own_agent(self._manifest, one)
         if theirs is None or theirs[0].tenant != call.tenant:
             return None

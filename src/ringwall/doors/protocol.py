@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from ringwall.call import Denied
 from ringwall.doors.http import Problem, of_denied, raw_response
 from ringwall.doors.interface import Peers
+from ringwall.doors.shares import Holders, Shares
 
 CONNECTION: Final = "ringwall.connection"
 PRESENCE: Final = "ringwall.presence"
@@ -72,6 +73,7 @@ class Door:
         sender: why what a process sent over a connection does not count; None: senders are not looked at.
         max_body: in bytes.
         head_seconds, body_seconds, unread_seconds: the deadlines.
+        shares: of a connection: for whom it counts, and what part of ``max_held`` they get.
 
     """
 
@@ -86,6 +88,7 @@ class Door:
         head_seconds: float = HEAD_SECONDS,
         body_seconds: float = BODY_SECONDS,
         unread_seconds: float = UNREAD_SECONDS,
+        shares: Callable[[Any], Shares] = lambda _: (),
     ) -> None:
         self.config = config
         self.peers = peers
@@ -96,12 +99,21 @@ class Door:
         self.head_seconds = head_seconds
         self.body_seconds = body_seconds
         self.unread_seconds = unread_seconds
+        self.shares = shares
         self.held = 0
+        self._holders = Holders()
         self.protocols: set[DoorProtocol] = set()
 
     def protocol(self) -> DoorProtocol:
         """One for each accepted connection."""
         return DoorProtocol(self)
+
+    def take(self, shares: Shares, size: int) -> bool:
+        """Take memory for a body, or give it back (``size`` below 0). False: there is not so much."""
+        if (size > 0 and self.held + size > self.max_held) or not self._holders.take(shares, size, self.max_held):
+            return False
+        self.held += size
+        return True
 
     def disconnect(self) -> None:
         """End every connection now; calls that run for them are cancelled."""
@@ -166,6 +178,7 @@ class DoorProtocol(HttpToolsProtocol):
         self._raw = 0  # bytes of this request as they came
         self._body = 0  # bytes of its body
         self._held = 0  # what this connection has in Door.held
+        self._shares: Shares = ()
 
     # --- the connection
 
@@ -177,6 +190,7 @@ class DoorProtocol(HttpToolsProtocol):
             self._refuse(429 if found.retry_after is not None else 403, of_denied(found))
             return
         self._connection = found
+        self._shares = self._door.shares(found)
         self._arm(self._door.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -285,9 +299,8 @@ class DoorProtocol(HttpToolsProtocol):
         self._body += len(body)
         if self._body > self._door.max_body:
             raise self._reject(413, self._too_large())
-        if self._door.held + len(body) > self._door.max_held:
+        if not self._door.take(self._shares, len(body)):
             raise self._reject(429, _busy())
-        self._door.held += len(body)
         self._held += len(body)
         super().on_body(body)
 
@@ -350,7 +363,7 @@ class DoorProtocol(HttpToolsProtocol):
         return self._complete and self._asked and not self.cycle.response_complete
 
     def _give_back(self) -> None:
-        self._door.held -= self._held
+        self._door.take(self._shares, -self._held)
         self._held = 0
 
     def _arm(self, seconds: float) -> None:

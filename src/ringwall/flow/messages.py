@@ -262,7 +262,8 @@ def _texts(params: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
         yield "params/message", text
     for text in _chosen(as_object(params.get("configuration")) or {}, _OF_SETTINGS):
         yield "params/configuration", text
-    for text in _chosen(params, _OF_METHOD - {"id"} if "taskId" in params else _OF_METHOD):  # beside a task: its own
+    # Beside a task, the id is a configuration's, of the sender's own choice.
+    for text in _chosen(params, _OF_METHOD - {"id"} if "taskId" in params else _OF_METHOD):
         yield "params", text
 
 

@@ -12,6 +12,9 @@ from ringwall.manifest.types import Agent, Limits, Manifest, Rate, Role, Tenant
 ScopeName = Literal["tenant", "agent", "peer", "process", "tool", "resource"]
 CONCURRENT: Final = {"tenant": 128, "agent": 32}  # where the manifest says nothing: nobody runs any number at once
 MAX_RESOURCES: Final = 32  # of one call, where each is counted: more would make one call cost hundreds
+# Slots of which peers get parts at most: 16 messages reach an agent's own server at a time (``runtime.loopback``),
+# and of a larger number one of two peers could have all those.
+REACHED: Final = 32
 PEER_CALLS: Final = Rate(count=10, seconds=1.0, burst=40)  # of one peer, where its receiver has no rate to share
 NOTHING: Final = Limits()
 
@@ -95,7 +98,7 @@ def _part(whole: Limits, agent: Agent | None) -> Limits:
     if whole.calls is not None:
         rate = Rate(count=whole.calls.count, seconds=whole.calls.seconds * parts,
                     burst=max(whole.calls.burst // parts, 1))
-    slots = whole.concurrent if whole.concurrent is not None else CONCURRENT["agent"]
+    slots = min(whole.concurrent if whole.concurrent is not None else CONCURRENT["agent"], REACHED)
     return Limits(calls=rate, concurrent=max(slots // parts, 1), on_store_down=whole.on_store_down)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -49,15 +49,17 @@ class Acting:
         if not one.held:
             del self._sessions[session]
 
-    def of(self, session: SessionId) -> tuple[str, ...]:
-        """SPIFFE IDs, sorted, each once."""
+    def of(self, session: SessionId, which: Callable[[Hashable], bool] | None = None) -> tuple[str, ...]:
+        """SPIFFE IDs, sorted, each once; ``which``: only of what is held by such names."""
         one = self._sessions.get(session)
         if one is None:
             return ()
         now = self._clock.monotonic()
         if now >= one.until:
             self._look(session, one, now)
-        return one.told
+        if which is None:
+            return one.told
+        return tuple(sorted({who for name, (chain, _) in one.held.items() if which(name) for who in chain}))
 
     def _look(self, session: SessionId, one: _Session, now: float) -> None:
         one.held = {name: found for name, found in one.held.items() if found[1] > now}

@@ -70,6 +70,11 @@ def build(
     return {**card, "signatures": [{"protected": protected, "signature": signature}]}
 
 
+def unsaid(base: Json, name: str) -> dict[str, Json]:
+    """The same card without a word of the server's own: what it can do is left. Raises BadInput."""
+    return {**own_card(base), "name": name, "description": name, "version": "0", "skills": []}
+
+
 def check(card: Json, *, expected: str, url: str, bundles: Mapping[str, Bundle]) -> dict[str, Json]:
     """A peer's card, if it is that peer's.
 

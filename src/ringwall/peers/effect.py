@@ -160,7 +160,10 @@ class MessageEffect:
             return
         if method == "GetAgentCard":
             raw = await line.own_card(launch=subject.launch, port=agent.serve or 0)
-            yield Chunk(value=self._signed(local, agent, _json(raw)))
+            # It counts as public. Once the agent was shown more, the words in it are the operator's alone.
+            public = self._label(call).endswith(" public")
+            card = _json(raw) if public else cards.unsaid(_json(raw), local.agent)
+            yield Chunk(value=self._signed(local, agent, card))
             yield Last(end="done")
             return
         if method == PUSH:
@@ -175,6 +178,7 @@ class MessageEffect:
                 await self._book.message(
                     local=local, other=sender, message=message, digest=digest(call.args["params"]),
                     session=call.session, chain=self._told_chain(call),
+                    context=str(params["message"].get("contextId", "")),
                 )
             except BadInput as fault:  # it came before: nothing is delivered
                 yield _failed(fault.code, fault.cause)
@@ -273,6 +277,7 @@ def _only(value: Json, known: frozenset[str]) -> Json:
     kept = [task for task in listed.get("tasks", []) if task.get("id") in known]
     if len(kept) != len(listed.get("tasks", [])):
         listed["tasks"], listed["totalSize"] = kept, len(kept)
+    listed["totalSize"] = min(int(listed.get("totalSize", 0)), len(known))
     return listed
 
 

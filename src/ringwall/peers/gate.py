@@ -7,6 +7,7 @@ milliseconds), connections of one peer, connections of all.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 import ssl
 from collections.abc import Callable
@@ -191,7 +192,9 @@ class Gate:
         if not 1 <= len(chain) <= MAX_CHAIN or max(map(len, chain)) > MAX_CERTIFICATE:
             outer.refuse()
             return
-        outer.claimed, expires = _claims(chain[0])
+        named, expires = _claims(chain[0])
+        # Any authority may write any name: it must not use up the places of others.
+        outer.claimed = f"{hashlib.sha256(tls.anchor(outer.ssl_object)).hexdigest()} {named}"
         self._counts[outer.claimed] = self._counts.get(outer.claimed, 0) + 1
         outer.limit(min(expires, self._until()) + tls.LAST_S - self._clock.now())
         if self._counts[outer.claimed] > MAX_OF_ONE:

@@ -36,7 +36,7 @@ class Outer(asyncio.Protocol):
         self._touched = 0.0
         self.gone = False
         self.claimed = ""
-        """Whom its certificate names; for counting only."""
+        """Whom its certificate names, by whose authority; for counting only."""
 
     @property
     def ssl_object(self) -> object:

@@ -7,6 +7,7 @@ states in between are not, because they change nothing of what is allowed.
 from __future__ import annotations
 
 import secrets
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,14 +18,16 @@ from ringwall.errors import BadInput
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.interface import Journal
 from ringwall.peers.acting import Acting
+from ringwall.peers.contexts import Contexts
 from ringwall.peers.interface import Views
 from ringwall.peers.messages import KEEP_SECONDS, Messages, named
 from ringwall.peers.pushes import Pushes
-from ringwall.peers.shelf import Shelf
-from ringwall.peers.task import Direction, Pair, Task, check_name, expired, joined, read, unreadable
+from ringwall.peers.shelf import MAX_KEPT, Shelf
+from ringwall.peers.task import MAX_SESSIONS, Direction, Pair, Task, check_name, expired, joined, read, unreadable
 
 TASK_SECONDS: Final = 86_400.0  # a task that nobody finished in a day is over: it would restrict its agent for ever
 OVER_SECONDS: Final = 86_400.0  # for which what is over is remembered
+RESTORED: Final = 16_384  # tasks of a log in memory at a time while it is read: some 20 MB
 WORK_SECONDS: Final = 900.0  # a server may work on a message of which nothing was heard; longer work makes a task
 
 
@@ -52,6 +55,9 @@ class TaskBook:
         self._shelf = Shelf()
         self._acting = Acting(clock)
         self._messages = Messages(clock)
+        self._contexts = Contexts(clock)
+        self._heirs: dict[tuple[Pair, str], set[SessionId]] = {}  # sessions that began while a task was unfinished
+        self._sessions: dict[SpiffeId, deque[SessionId]] = {}  # the last ones of each agent
         self._expired = 0
         self.pushes = Pushes(journal=journal, clock=clock)
 
@@ -59,7 +65,7 @@ class TaskBook:
 
     async def message(
         self, *, local: SpiffeId, other: str, message: str, digest: str, session: SessionId | None,
-        chain: tuple[str, ...] = (),
+        chain: tuple[str, ...] = (), context: str = "",
     ) -> None:
         """A message to an agent of ours is about to be delivered. Durable on return.
 
@@ -70,20 +76,27 @@ class TaskBook:
             digest: of all of it.
             session: the receiver's.
             chain: on whose behalf the sender works.
+            context: which one it names, or empty; the sender's from now on.
 
         Raises:
-            BadInput: ``duplicate_message``: it came before; it must not be delivered.
+            BadInput: ``duplicate_message``: it came before; ``unknown_context``: it is another's; it must not be
+                delivered.
             AuditError: it is not written down, so it must not be delivered.
 
         """
-        name = named(message)
+        name, place = named(message), named(context) if context else ""
         self._messages.take(str(local), other, name, digest)
+        new = False
         body: dict[str, Json] = {"local": str(local), "other": other, "message": name, "digest": digest,
-                                 "at": self._clock.now(), "session": session, "chain": list(chain)}
+                                 "at": self._clock.now(), "session": session, "chain": list(chain),
+                                 "context": place}
         try:
+            new = bool(place) and self._contexts.claim(str(local), other, place)
             await self._journal.note(Event(type="message", tenant=local.tenant, session=session, body=body))
         except BaseException:
             self._messages.drop(str(local), other, name)
+            if new:
+                self._contexts.drop(str(local), other, place)
             raise
 
     def begin(self, session: SessionId | None, chain: tuple[str, ...]) -> Token:
@@ -113,6 +126,27 @@ class TaskBook:
         """SPIFFE IDs on whose behalf this session works now, sorted, each once."""
         self._sweep()
         return self._acting.of(session) if session is not None else ()
+
+    def inherit(self, session: SessionId, local: SpiffeId) -> None:
+        """A new session of an agent goes on with what earlier ones left unfinished: they share a workspace.
+
+        Args:
+            session: of the new launch.
+            local: the agent.
+
+        """
+        self._sweep()
+        tasks = {task.key: task for task in self._shelf.unfinished()}
+        for task in tasks.values():
+            if task.pair.local == local and task.pair.direction == "in":
+                self._heirs.setdefault(task.key, set()).add(session)
+                self._hold(task)
+        earlier = self._sessions.setdefault(local, deque(maxlen=MAX_SESSIONS))
+        # A task that is finished lifts its own restriction; a message that nobody answered only time.
+        unanswered = {one for before in earlier for one in self._acting.of(before, lambda name: name not in tasks)}
+        self._left(session, tuple(unanswered), WORK_SECONDS)
+        if session not in earlier:
+            earlier.append(session)
 
     def _left(self, session: SessionId, chain: tuple[str, ...], seconds: float) -> None:
         if seconds > 0 and chain:
@@ -180,7 +214,7 @@ class TaskBook:
         else:
             self._sweep()
             self._shelf.check_room(pair)
-        if self._shelf.anothers(pair, "context", context):
+        if self._anothers_context(pair, context):
             raise BadInput("no such context is known", code="unknown_context")
 
     def known(self, *, local: SpiffeId, direction: Direction, other: str) -> frozenset[str]:
@@ -209,15 +243,19 @@ class TaskBook:
         Raises AuditError (``bad_task_record``).
         """
         found: dict[tuple[Pair, str], Task] = {}
+        full = RESTORED
         for body in events:
             if "task" in body:
                 task = read(tenant, body)
                 found.pop(task.key, None)
                 found[task.key] = task
+                if len(found) >= full:  # a log holds a million of them, a core some thousands
+                    found = kept(found, self._clock.now())
+                    full = len(found) + RESTORED
             else:
                 self._restore_message(tenant, body)
-        kept = [self._aged(task) for task in found.values()]
-        for task in sorted(kept, key=lambda one: one.until):  # the shelf keeps them in the order they end in
+        aged = [self._aged(task) for task in found.values()]
+        for task in sorted(aged, key=lambda one: one.until):  # the shelf keeps them in the order they end in
             if task.until > self._clock.monotonic():
                 self._put(task)
 
@@ -232,18 +270,21 @@ class TaskBook:
 
     def _restore_message(self, tenant: str, body: Mapping[str, Json]) -> None:
         at, chain, session = body.get("at"), as_array(body.get("chain")), body.get("session")
-        texts = [body.get(name) for name in ("local", "other", "message", "digest")]
+        texts = [*(body.get(name) for name in ("local", "other", "message", "digest")), body.get("context", "")]
         if not all(type(text) is str for text in texts) or type(at) not in {int, float} or chain is None \
                 or not all(type(one) is str for one in chain) or type(session) not in {str, type(None)}:
             raise unreadable(tenant)
-        local, other, name, digest = (str(text) for text in texts)
+        local, other, name, digest, context = (str(text) for text in texts)
         age = self._clock.now() - float(at or 0.0)
         if age >= KEEP_SECONDS:
             return
+        left = min(KEEP_SECONDS - age, KEEP_SECONDS)
         try:
-            self._messages.take(local, other, name, digest, seconds=min(KEEP_SECONDS - age, KEEP_SECONDS))
+            self._messages.take(local, other, name, digest, seconds=left)
         except BadInput:
             pass  # two records of one message: it was taken again after its first record had failed
+        if context and not self._contexts.anothers(local, other, context):
+            self._contexts.claim(local, other, context, seconds=left)
         if session:
             # Whether it was answered before the core stopped is not known.
             self._left(SessionId(session), (*chain, other), min(WORK_SECONDS - age, WORK_SECONDS))
@@ -259,8 +300,15 @@ class TaskBook:
 
     def _mine(self, pair: Pair, view: Views) -> None:
         """Raises BadInput if its server mixes up its callers: what it shows this one is another's."""
-        if self._shelf.anothers(pair, "task", view.task) or self._shelf.anothers(pair, "context", view.context):
+        if self._shelf.anothers(pair, "task", view.task) or self._anothers_context(pair, view.context):
             raise BadInput("the answer shows a task of somebody else", code="task_of_another")
+
+    def _anothers_context(self, pair: Pair, context: str) -> bool:
+        """Whether somebody else has a task in it, or only began to talk."""
+        if pair.direction == "in" and context \
+                and self._contexts.anothers(str(pair.local), pair.other, named(context)):
+            return True
+        return self._shelf.anothers(pair, "context", context)
 
     def _bind(self, pair: Pair, view: Views, skill: str) -> Task:
         """A new task of this pair; nobody is told of it before it is noted."""
@@ -293,19 +341,22 @@ class TaskBook:
         self._hold(task)
 
     def _change(self, task: Task, new: Task) -> None:
-        sessions = task.sessions
+        sessions = {*task.sessions, *self._heirs.get(task.key, ())}
         self._shelf.change(task, new)
         for session in sessions:
             self._acting.drop(session, task.key)
         self._hold(task)
 
     def _hold(self, task: Task) -> None:
-        for session in () if task.over else task.sessions:
+        if task.over:
+            self._heirs.pop(task.key, None)
+            return
+        for session in {*task.sessions, *self._heirs.get(task.key, ())}:
             self._acting.hold(session, task.key, task.chain, task.until)
 
     def _forget(self, task: Task) -> None:
         self._shelf.remove(task)
-        for session in task.sessions:
+        for session in {*task.sessions, *self._heirs.pop(task.key, ())}:
             self._acting.drop(session, task.key)
         self.pushes.forget(task.pair, task.name)
 
@@ -320,3 +371,20 @@ class TaskBook:
             self._expired += 1
             self._journal.count(Event(type="task_expired", tenant=task.pair.local.tenant,
                                       subject=str(task.pair.local), body={"other": task.pair.other}))
+
+
+def kept(found: dict[tuple[Pair, str], Task], now: float) -> dict[tuple[Pair, str], Task]:
+    """Tasks of a log without those that would be forgotten anyway: over for too long, or older than a pair keeps.
+
+    Args:
+        found: in the order of their last records.
+        now: seconds since the epoch.
+
+    """
+    room, left = Counter[Pair](), list[Task]()
+    for task in reversed(found.values()):
+        room[task.pair] += task.over
+        ended = task.ended if task.over else task.at + TASK_SECONDS
+        if ended + OVER_SECONDS > now and not (task.over and room[task.pair] > MAX_KEPT):
+            left.append(task)
+    return {task.key: task for task in reversed(left)}

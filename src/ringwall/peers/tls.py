@@ -70,6 +70,14 @@ def presented(ssl_object: object) -> list[bytes]:
     return [_der(one) for one in chain or ()]
 
 
+def anchor(ssl_object: object) -> bytes:
+    """The authority that OpenSSL took for a peer's, DER: whoever cannot sign with its key has another."""
+    inner: Any = ssl_object
+    if not hasattr(inner, "get_verified_chain"):  # as above
+        inner = inner._sslobj  # noqa: SLF001
+    return _der((inner.get_verified_chain() or (b"",))[-1])
+
+
 def _der(one: Any) -> bytes:
     # 3.13 gives bytes; before, a certificate object whose encoding 2 is DER (_ssl.ENCODING_DER).
     return one if isinstance(one, bytes) else cast("bytes", one.public_bytes(2))

@@ -143,7 +143,7 @@ class Callers:
         }
 
     def _still(self, found: PeerConnection) -> Denied | None:
-        """Judge a connection's certificates again if its trust domain's bundle is another since: it may be withdrawn."""
+        """Judge its chain again if the bundle of its trust domain is another since: a key may be withdrawn."""
         proof, now = self._proofs[found.number], self._authorities(found.sender)
         if proof.authorities == now:
             return None

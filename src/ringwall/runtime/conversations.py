@@ -78,7 +78,7 @@ class Conversations:
         ) if manifest.a2a.terminator == "envoy" else None
         self.peering = Peering(
             manifest=manifest, callers=self._callers, authority=authority, sessions=sessions, book=labels,
-            clock=clock, tasks=tasks, app=self._app, front=self._front,
+            clock=clock, tasks=tasks, app=self._app, begins=self.book.inherit, front=self._front,
         )
         self._messages = Messages(manifest=manifest, book=self.book, envelopes=self.envelopes, ids=ids)
         self.effect: Effect = MessageEffect(

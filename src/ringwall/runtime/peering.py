@@ -15,10 +15,11 @@ from typing import Final, Protocol
 
 from uvicorn.config import Config
 
-from ringwall.call import Call, Denied, Json, LaunchId, Peer
+from ringwall.call import Call, Denied, Json, LaunchId, Peer, SessionId
 from ringwall.clock import Clock
 from ringwall.doors.interface import App
 from ringwall.doors.protocol import Door
+from ringwall.doors.shares import Shares
 from ringwall.errors import Refused, RingwallError
 from ringwall.flow.book import LabelBook
 from ringwall.identity.pidfd import HasOptions
@@ -89,6 +90,7 @@ class Peering:
         clock: what time it is.
         tasks: background work whose fault ends the core.
         app: the peers' door.
+        begins: told of each session that may talk, before it does.
         front: ends the TLS of those who come; None: the sidecars do.
 
     """
@@ -104,6 +106,7 @@ class Peering:
         clock: Clock,
         tasks: Tasks,
         app: Callable[[], App],
+        begins: Callable[[SessionId, SpiffeId], None],
         front: Front | None = None,
     ) -> None:
         self._manifest = manifest
@@ -114,6 +117,7 @@ class Peering:
         self._clock = clock
         self._tasks = tasks
         self._app = app
+        self._begins = begins
         self._front = front
         self._lines: dict[str, PeerLine] = {}
         self._talking: dict[LaunchId, _Talking] = {}
@@ -168,6 +172,7 @@ class Peering:
         """A launch may talk from now on. ``inside``: sockets of its network namespace, which stay its child's."""
         if not talks(agent) or spiffe_id.tenant not in self._lines:
             return
+        self._begins(session.id, spiffe_id)
         talking = self._talking[session.launch] = _Talking(
             session=session, spiffe_id=spiffe_id, agent=agent, inside=tuple(inside)
         )
@@ -201,7 +206,7 @@ class Peering:
             proxy_headers=False, server_header=False, date_header=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
         config.load()
-        talking.door = Door(config, _Admitted(self))
+        talking.door = Door(config, _Admitted(self), shares=shares)
 
     async def _behind(self, front: Front, talking: _Talking) -> None:
         try:
@@ -305,8 +310,8 @@ class Peering:
         self._waiting[ours.fileno()] = connection
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_accepted_socket(door.protocol, ours)
-        # A connection lives no longer than the certificate that proved it; and its timer no longer than itself, which
-        # may be a moment where the certificate has years.
+        # A connection lives no longer than the certificate that proved it, and its timer no longer than itself:
+        # certificates of others may have years.
         if self._callers.there(connection):
             left = max(0.0, connection.expires_at - self._clock.now())
             self._ends[connection.number] = loop.call_later(left, transport.abort)
@@ -361,6 +366,14 @@ class _Admitted:
     def close(self, connection: PeerConnection) -> None:
         """See ``doors.interface.Peers``."""
         self._peering.gone(connection)
+
+
+def shares(connection: PeerConnection) -> Shares:
+    """Of the memory for requests to one agent: a peer gets a quarter at most, its tenant or trust domain a half."""
+    who = connection.sender
+    whole = f"{who.trust_domain}/{who.path[1]}" if who.trust_domain == connection.receiver.trust_domain \
+        and len(who.path) > 1 else who.trust_domain
+    return (str(who), 4), (whole, 2)
 
 
 def talks(agent: Agent) -> bool:

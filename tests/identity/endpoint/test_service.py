@@ -171,6 +171,21 @@ def test_a_process_that_was_taken_over_can_only_fail(answer: bytes | None, monke
     run(scenario())
 
 
+def test_answers_that_nobody_asked_for_end_the_process() -> None:
+    async def scenario() -> None:
+        made = Bench()
+        (link, his), (passing, other) = socket.socketpair(), socket.socketpair()
+        await made.client.attach(link, passing, None)
+        his.sendall(frames.encode(protocol.encode(Fetched(id=7, body=bytes(1000)))) * 50)
+        await until(lambda: made.faults)
+        assert made.faults == 1
+        for one in (his, other):
+            one.close()
+        await asyncio.sleep(0)
+
+    run(scenario())
+
+
 @given(st.binary(max_size=200))
 def test_frames_are_messages_or_bad_input(raw: bytes) -> None:
     for read in (protocol.to_process, protocol.from_process):

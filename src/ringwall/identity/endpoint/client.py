@@ -108,6 +108,8 @@ class EndpointClient:
         return found
 
     def _frame(self, raw: bytes) -> None:
+        if self._link is None:
+            return  # behind nonsense, in the same read
         try:
             message = protocol.from_process(raw)
             waiting = self._waiting.get(message.id)

@@ -35,7 +35,8 @@ def never(spiffe_id: str, number: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """A proved identity. ``number`` is the serial in lower-case hex; ``expires_at`` in seconds since the epoch."""
+    """A proved identity. ``number`` is the serial in lower-case hex; ``expires_at``: in seconds since the epoch, of
+    whatever it stands on that ends first."""
 
     spiffe_id: AnyId
     number: str
@@ -82,18 +83,20 @@ class X509Verifier:
         leaf, *between = [certificates.load(der) for der in chain]
         now = self._clock.now()
         spiffe_id = certificates.check_leaf(leaf, now, self._usages)
-        self._path(leaf, between, spiffe_id, now)
+        path = self._path(leaf, between, spiffe_id, now)
         if expected and str(spiffe_id) != expected:
             raise Refused(f"it belongs to {spiffe_id}, not to {expected}", code="svid_wrong_id")
         number = f"{leaf.serial_number:x}"
         why = self._revoked(str(spiffe_id), number)
         if why:
             raise Refused(f"it was revoked: {why}", code="svid_revoked")
-        return Verified(spiffe_id=spiffe_id, number=number, expires_at=leaf.not_valid_after_utc.timestamp())
+        ends = min(one.not_valid_after_utc.timestamp() for one in path)
+        return Verified(spiffe_id=spiffe_id, number=number, expires_at=ends)
 
     def _path(
         self, leaf: x509.Certificate, between: list[x509.Certificate], spiffe_id: AnyId, now: float
-    ) -> None:
+    ) -> list[x509.Certificate]:
+        """From the leaf to an authority of the bundle. Raises Refused."""
         domain = spiffe_id.trust_domain
         ca, ee = self._policies
         builder = PolicyBuilder().store(self._store(domain)).time(datetime.fromtimestamp(now, UTC))
@@ -112,6 +115,7 @@ class X509Verifier:
             certificates.check_authority(one)
             if certificates.own_domain(one) not in {None, domain}:
                 raise Refused("an authority of another trust domain signed it", code="svid_bad_issuer")
+        return path
 
     def _store(self, domain: str) -> Store:
         """The store of one trust domain's bundle, made again when that changes."""
