@@ -14,13 +14,15 @@ from tests.doors.fakes import Served, post, served
 import ringwall
 from ringwall import _client
 from ringwall.call import Last
-from ringwall.doors.agent import ROUTES
+from ringwall.doors.agent import MESSAGES, ROUTES
 from ringwall.doors.http import ErrorBody, ResultBody
 from ringwall.interface import Refusal
 
 FILE = Path(ringwall.__file__).parents[2] / "docs" / "openapi.json"
 DOCUMENT: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+
+PATHS = {*ROUTES, f"{MESSAGES}{{peer}}"}
 
 # RFC 9110 section 15, and RFC 6585 for 429 and 431.
 STATUSES = {
@@ -47,11 +49,11 @@ def fits(name: str, value: Any) -> bool:
 
 
 def test_every_route_is_described_and_nothing_else() -> None:
-    assert set(DOCUMENT["paths"]) == set(ROUTES)
+    assert set(DOCUMENT["paths"]) == PATHS
     assert all(set(item) == {"post"} for item in DOCUMENT["paths"].values())
 
 
-@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("path", sorted(PATHS))
 def test_every_status_is_described_and_nothing_else(path: str) -> None:
     responses = DOCUMENT["paths"][path]["post"]["responses"]
     assert {int(status): found["description"] for status, found in responses.items()} == STATUSES
@@ -79,6 +81,10 @@ def test_what_the_client_sends_fits_its_schema() -> None:
     assert fits("Completion", _client.chat("small", [], {}, "acme/57"))
     assert not fits("ToolCall", _client.tool_call("docs/read", {}, {}, "57"))
     assert fits("Listing", {})
+    more = {"task_id": "t", "context_id": None, "message_id": None, "approval": "a/1"}
+    path, body = _client.sending("sam", "quote", "hi", **more)
+    assert (path, fits("Sending", body)) == (f"{MESSAGES}sam", True)
+    assert not fits("Sending", {"parts": []})
     assert not fits("ToolCall", {"tool": "docs/read", "args": {}, "subject": "bob"})
 
 

@@ -16,11 +16,6 @@ SPEAK = Callable[[Call | None], Voice]
 """The binding of the answer; before there is a call, as far as it can be told."""
 
 
-async def no_desk(record: str, seconds: float) -> bool:
-    """Nobody waits for a human here."""
-    return False
-
-
 class Exchange:
     """One request.
 

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from itertools import count
 from typing import Any, Final
 
-from ringwall.call import Call, Chunk, Facts, Json, Last, Peer, Process, as_object, digest
+from ringwall.call import Call, Chunk, End, Facts, Json, Last, Peer, Process, as_object, digest
 from ringwall.errors import BadInput, Refused, Unavailable
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.identity.svid.interface import Bundle
@@ -27,6 +27,11 @@ from ringwall.wire.a2a import Fault, Request
 _NUMBER: Final = 1  # every exchange has one request
 PUSH: Final = "PushNotification"
 _SENDING: Final = frozenset({"SendMessage", "SendStreamingMessage"})
+_READING: Final = frozenset({"GetAgentCard", "GetExtendedAgentCard", "GetTask", "ListTasks"})  # change nothing
+
+
+class _NotSent(BadInput):
+    """It could not be said in an envelope, so nothing was sent."""
 
 
 class MessageEffect:
@@ -74,17 +79,18 @@ class MessageEffect:
         if line is None:
             yield _failed("sidecar_unavailable", "the tenant's sidecar is not there; nothing was sent")
             return
+        end: End = "failed" if call.args["method"] in _READING else "unknown"
         try:
             made = self._out(call, facts, line) if call.target.direction == "out" else self._in(call, line)
             async with aclosing(made):
                 async for item in made:
                     yield item
-        except Unfit as fault:
+        except (Unfit, _NotSent) as fault:
             yield _failed(fault.code, fault.cause)
         except (Refused, Unavailable) as fault:
-            yield Last(end="unknown", error={"code": fault.code, "reason": fault.cause})
+            yield Last(end=end, error={"code": fault.code, "reason": fault.cause})
         except BadInput as fault:
-            yield Last(end="unknown", error={"code": fault.code, "reason": f"the answer is refused: {fault.cause}"})
+            yield Last(end=end, error={"code": fault.code, "reason": f"the answer is refused: {fault.cause}"})
         finally:
             self._pushing.over(call)
 
@@ -109,15 +115,18 @@ class MessageEffect:
         if method == PUSH:
             params = {**params, "push": self._pushing.remote_name(str(params["push"]))}
         body = a2a.rpc_request(Request(method=method, params=params, id=_NUMBER))
-        token, _ = self._vouching.seal(
-            sender=str(local),
-            receiver=str(peer.spiffe_id),
-            body=body,
-            label=self._label(call),
-            chain=call.acting_for,
-            record=record,
-            trace=str(call.args.get("trace", "")),
-        )
+        try:
+            token, _ = self._vouching.seal(
+                sender=str(local),
+                receiver=str(peer.spiffe_id),
+                body=body,
+                label=self._label(call),
+                chain=call.acting_for,
+                record=record,
+                trace=str(call.args.get("trace", "")),
+            )
+        except (BadInput, Unavailable) as fault:
+            raise _NotSent(fault.cause, code=fault.code) from fault
         stream = method in a2a.STREAMS
         given = line.send(
             launch=subject.launch, peer=str(peer.spiffe_id), url=peer.url, body=body, envelope=token, stream=stream,
