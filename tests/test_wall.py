@@ -6,11 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.fakes import NO, ORIGIN, World, call, run, until
+from tests.fakes import ALICE, NO, ORIGIN, World, call, run, until
 
-from ringwall.call import Allowed, Call, Chunk, Denied, Facts, Json, Last, NeedsApproval, Usage
+from ringwall.call import Allowed, Call, Chunk, Denied, Facts, Json, Last, NeedsApproval, Peer, Usage
 from ringwall.errors import AuditError, BadInput
-from ringwall.interface import HeldCall, Refusal, Stopped, Targets
+from ringwall.identity.spiffe import AnyId
+from ringwall.interface import HeldCall, Origin, Refusal, Stopped, Targets
 from ringwall.running import Running
 from ringwall.wall import LISTING, VALUE_BYTES, Listing
 
@@ -347,6 +348,17 @@ def test_attempts_are_counted_before_anything_is_parsed() -> None:
     assert world.resolver.asked == 0
     assert [what for what, _ in world.journal.log] == ["count"]
     assert world.attempts.seen == [("acme/alice", 2 + VALUE_BYTES)]  # an object costs more than its two bytes
+
+
+def test_attempts_of_another_trust_domains_agents_are_counted_as_one() -> None:
+    """Its authority makes any number of names: each would be a record."""
+    world = World()
+    world.attempts.denied = Denied(code="too_many_attempts", reason="too many", retry_after=2.0)
+    for number in range(3):
+        far = AnyId.parse(f"spiffe://partner.test/agent/{number}")
+        peer = Peer(spiffe_id=far, receiver=ALICE.spiffe_id, launch=ALICE.launch, connection=1)
+        run(world.wall.admit(Origin(subject=peer, session="s1", key="k"), "message", b"{}"))
+    assert {event.subject for event in world.journal.of("count")} == {"spiffe://partner.test"}
 
 
 @pytest.mark.parametrize(("fault", "code"), [(BadInput("bad", code="bad_json"), "bad_json"),

@@ -102,7 +102,7 @@ class Wall:
         """Count the attempt, parse once, resolve. Whatever fails is recorded and refused."""
         denied = self._attempts.attempt(origin.key, _weight(raw))
         if denied is not None:
-            self._journal.count(_before(origin, kind, denied.code))
+            self._journal.count(_counted(origin, kind, denied.code))
             return _refusal(denied, "")
         try:
             return self._resolve(origin, kind, raw)
@@ -110,7 +110,7 @@ class Wall:
             try:
                 record = await self._journal.note(_before(origin, kind, fault.code, fault.cause))
             except AuditError as broken:
-                self._count_unwritten(_before(origin, kind, broken.code))
+                self._count_unwritten(_counted(origin, kind, broken.code))
                 return _refusal(_unwritten(broken), "")
             return Refusal(code=fault.code, reason=fault.cause, remedy=fault.remedy, record=record)
 
@@ -288,6 +288,14 @@ def _before(origin: Origin, kind: Kind, code: str, cause: str = "") -> Event:
         body={"kind": kind, "code": code, "launch": _launch(origin), **_receiver(origin)},
         sealed={"cause": cause[:500]} if cause else {},
     )
+
+
+def _counted(origin: Origin, kind: Kind, code: str) -> Event:
+    """The same, to be counted with its like: of another trust domain's agents, which may be any number, as one."""
+    event, who = _before(origin, kind, code), origin.subject
+    if isinstance(who, Peer) and who.spiffe_id.trust_domain != who.receiver.trust_domain:
+        return replace(event, subject=f"spiffe://{who.spiffe_id.trust_domain}")
+    return event
 
 
 def _launch(origin: Origin) -> str:

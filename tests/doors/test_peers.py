@@ -8,7 +8,7 @@ import json
 import socket
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -118,6 +118,13 @@ def test_the_subject_is_whom_the_connection_proves_and_the_budget_is_of_the_pair
     assert origin.subject == Peer(spiffe_id=ANA, receiver=SAM, launch=LaunchId("l1"), connection=7)
     assert (kind, origin.session, origin.key) == ("message", "s1", f"{SAM}|{ANA}")
     assert door.wall.asked() == {"wire": "rpc", "body": BODY, "envelope": "a.b.c"}
+
+
+def test_agents_of_another_trust_domain_have_one_budget_of_attempts_together(door: Behind) -> None:
+    door.found = replace(ASKED, sender=AnyId.parse("spiffe://partner.test/agent/made-up-17"))
+    door.wall.items = [Chunk(value=DONE), Last(end="done")]
+    assert door.ask(closing())[0] == 200
+    assert door.wall.seen[0][0].key == f"{SAM}|spiffe://partner.test"
 
 
 def test_an_answer_is_vouched_for_byte_by_byte_as_an_answer_to_this_request(door: Behind) -> None:

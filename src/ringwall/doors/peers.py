@@ -19,6 +19,7 @@ from ringwall.doors.interface import Judge, Receive, Scope, Send
 from ringwall.doors.protocol import CONNECTION, PRESENCE, Presence
 from ringwall.doors.voices import ENVELOPE, RestVoice, SealedVoice, Voice
 from ringwall.errors import RingwallError
+from ringwall.identity.spiffe import AnyId
 from ringwall.interface import Origin
 from ringwall.peers.interface import PeerConnection, Vouching, answers
 from ringwall.wire import a2a
@@ -77,8 +78,10 @@ class PeersDoor:
             launch=connection.launch,
             connection=connection.number,
         )
-        key = f"{connection.receiver}|{connection.sender}"
-        origin = Origin(subject=subject, session=connection.session, key=key)
+        # Another domain's authority makes as many names as it likes: they have one budget of attempts together.
+        foreign = connection.sender.trust_domain != connection.receiver.trust_domain
+        who = AnyId(connection.sender.trust_domain, ()) if foreign else connection.sender
+        origin = Origin(subject=subject, session=connection.session, key=f"{connection.receiver}|{who}")
         plain = speaker(wire, raw)
 
         def speak(call: Call | None) -> Voice:
