@@ -239,9 +239,10 @@ def test_no_connection_outlives_the_certificates_it_was_opened_with() -> None:
                 return False
 
             sam.handler = hanging
-            await ana.line.identity(A.svid(ANA, key="short", seconds=1), "l1")
+            await ana.line.identity(A.svid(ANA, key="short", seconds=2), "l1")
             asked = asyncio.ensure_future(ask(ana, sam.url, SAM))
-            await began.wait()
+            await asyncio.wait({asked, asyncio.ensure_future(began.wait())}, return_when="FIRST_COMPLETED")
+            assert began.is_set(), "its two seconds were over before it was asked"
             assert code((await asked)[1]) == ("unknown", "peer_broken")
             assert code((await ask(ana, sam.url, SAM))[1]) == ("failed", "peer_unreachable")  # no key any more
 
