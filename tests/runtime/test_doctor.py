@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.machine import strengths
 
-from ringwall.confine.probe import probe as confinement_probe
 from ringwall.identity.probe import probe as identity_probe
 from ringwall.runtime.doctor import examine
 
@@ -22,7 +22,7 @@ STATUS: Any = {"guard": {"alive": False}, "audit": {"logs": {}, "durability": "d
 def test_a_freeze_is_shown_and_one_that_a_restart_forgets_is_weak(
     durable: bool, level: str, said: str, mend: str
 ) -> None:
-    every = examine(confinement=confinement_probe(), identity=identity_probe(), policy={"revision": "", "opa": ""},
+    every = examine(confinement=strengths(), identity=identity_probe(), policy={"revision": "", "opa": ""},
                     status={**STATUS, "frozen": [{**FROZEN, "durable": durable}]})
     (finding,) = [one for one in every if one.area == "frozen"]
     assert finding.level == level

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.machine import strengths
 
-from ringwall.confine.probe import probe as confinement_probe
 from ringwall.identity.probe import probe as identity_probe
 from ringwall.runtime.doctor import Finding, examine
 
@@ -18,7 +18,7 @@ REST: Any = {"guard": {"alive": False}, "audit": {"logs": {}, "durability": "d"}
 
 def found(status: Any) -> Finding:
     policy = {"revision": "b" * 64, "opa": "1.21.3"}
-    every = examine(confinement=confinement_probe(), identity=identity_probe(), policy=policy, status=status)
+    every = examine(confinement=strengths(), identity=identity_probe(), policy=policy, status=status)
     return next(one for one in every if one.area == "policy")
 
 

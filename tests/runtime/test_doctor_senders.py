@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.machine import strengths
 
 from ringwall.cli.up import _rows
-from ringwall.confine.probe import probe as confinement_probe
 from ringwall.identity.probe import Probe
 from ringwall.runtime.doctor import examine
 
@@ -28,7 +28,7 @@ STATUS: Any = {
 def test_where_only_the_connection_is_looked_at_doctor_says_so_and_why(
     probe: Probe, level: str, said: str, mend: str
 ) -> None:
-    every = examine(confinement=confinement_probe(), identity=probe, policy=STATUS["policy"], status=None)
+    every = examine(confinement=strengths(), identity=probe, policy=STATUS["policy"], status=None)
     (finding,) = [one for one in every if one.area == "identity"]
     assert finding.level == level
     assert said in finding.detail

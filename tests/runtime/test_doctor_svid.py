@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.machine import strengths
+
 from ringwall.cli.up import _rows
-from ringwall.confine.probe import probe as confinement_probe
 from ringwall.identity.probe import probe as identity_probe
 from ringwall.runtime.doctor import Finding, examine
 
@@ -19,7 +20,7 @@ REST: Any = {"guard": {"alive": False}, "audit": {"logs": {}, "durability": "d"}
 
 
 def found(svid: Any) -> list[Finding]:
-    every = examine(confinement=confinement_probe(), identity=identity_probe(), policy=POLICY,
+    every = examine(confinement=strengths(), identity=identity_probe(), policy=POLICY,
                     status={**REST, "svid": svid})
     return [one for one in every if one.area in {"svid", "federation", "publish"}]
 

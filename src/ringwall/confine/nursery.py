@@ -13,11 +13,8 @@ import select
 import shutil
 import signal
 import socket
-import sys
 import tempfile
-import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
@@ -29,7 +26,6 @@ from ringwall.errors import BadInput
 MAX_MESSAGE: Final = MAX_SPEC_BYTES + 4096  # a specification and its envelope
 MAX_FDS: Final = 64  # far above what any child is given; SCM_RIGHTS takes 253
 
-_LONG_S: Final = 1000.0  # longer than any clone takes
 _PIDFD: Final = 0x1000
 _USER: Final = 0x10000000
 _NETWORK: Final = 0x40000000
@@ -67,30 +63,8 @@ _python = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock, as
 _python.syscall.restype = ctypes.c_long
 
 
-@contextmanager
-def _undisturbed() -> Generator[None]:
-    """Nobody asks for the interpreter meanwhile: nothing to do for the zygote, which has one thread.
-
-    A thread that waits for it for longer than the switch interval sets a mark that its holder is to let go. A child
-    that inherits the mark would, at its first Python step, wait for ever for a thread that it does not have.
-    """
-    before = sys.getswitchinterval()
-    if len(sys._current_frames()) > 1:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] (all it knows)
-        sys.setswitchinterval(_LONG_S)
-        time.sleep(2 * before)  # who waits already has its turn now
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
-
-
 def clone(flags: int) -> tuple[int, int]:
     """fork with namespaces: (pid, pidfd) in the parent, (0, -1) in the child. Raises OSError."""
-    with _undisturbed():
-        return _clone(flags)
-
-
-def _clone(flags: int) -> tuple[int, int]:
     pidfd = ctypes.c_int(-1)
     wanted = _CloneArguments(flags=flags | _PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=signal.SIGCHLD)
     number, size = ctypes.c_long(syscalls.number("clone3")), ctypes.c_size_t(ctypes.sizeof(wanted))
