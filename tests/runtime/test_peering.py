@@ -121,7 +121,7 @@ class Bench:
         self.callers = Callers(registry=cast("Registry", office), authority=cast("Authority", office),
                                journal=cast("Journal", self.journal), clock=self.office.clock)
         self.peering = Peering(
-            manifest=self.manifest, callers=self.callers, authority=cast("Authority", office), sessions=Sessions(),
+            callers=self.callers, authority=cast("Authority", office), sessions=Sessions(),
             book=LabelBook(cast("Journal", self.journal)), clock=self.office.clock, tasks=Tasks(self.faults.append),
             app=lambda: cast("App", _no_app), begins=lambda session, who: self.begun.append((session, str(who))),
         )

@@ -59,7 +59,7 @@ def test_one_launch_of_an_agent_is_in_front_and_the_next_one_takes_its_place(tmp
         async with front(tmp_path, settled) as made:
             line, before = Line(), Front()
             peering = Peering(
-                manifest=settled, callers=made.callers, authority=made.authority, sessions=Sessions(),
+                callers=made.callers, authority=made.authority, sessions=Sessions(),
                 book=LabelBook(made.journal), clock=made.clock, tasks=Tasks(_fail), app=_nothing,
                 begins=lambda *_: None, front=before)
             peering.serve({"a": line})  # type: ignore[dict-item]

@@ -18,7 +18,7 @@ from ringwall.doors.exchange import Exchange, write
 from ringwall.doors.http import prefer_wait
 from ringwall.doors.interface import Desk, Judge, Scope, Send
 from ringwall.doors.protocol import Presence
-from ringwall.doors.voices import CardVoice, RestVoice, RpcVoice, Voice
+from ringwall.doors.voices import RestVoice, RpcVoice, Voice
 from ringwall.interface import Origin
 from ringwall.wire import a2a
 
@@ -155,8 +155,6 @@ def speaker(wire: Wire, raw: bytes) -> Callable[[Call | None], Voice]:
     def speak(call: Call | None) -> Voice:
         if wire == "rpc":
             return RpcVoice(rpc_id(raw))
-        if wire == "card":
-            return CardVoice()
         return RestVoice(str(call.args["method"]) if call is not None else "")
 
     return speak

@@ -25,6 +25,15 @@ class Written:
     headers: tuple[Header, ...] = (_JSON,)
 
 
+Seal = Callable[[bytes], str]
+"""What the core vouches for: the envelope of a body."""
+
+
+def unsealed(body: bytes) -> str:
+    """Nobody vouches for it."""
+    return ""
+
+
 class Voice(Protocol):
     """One binding. ``record`` is the number of the call's record; empty: there is none."""
 
@@ -32,7 +41,7 @@ class Voice(Protocol):
         """The answer of a method that gives one."""
         ...
 
-    def event(self, value: Json | Fault, record: str) -> bytes:
+    def event(self, value: Json | Fault, record: str, seal: Seal = unsealed) -> bytes:
         """One event of a method that streams, as server-sent events have it."""
         ...
 
@@ -59,9 +68,10 @@ class RpcVoice:
         """See ``Voice``."""
         return Written(status=200, body=self._body(value), headers=(_JSON, *_recorded(record)))
 
-    def event(self, value: Json | Fault, record: str) -> bytes:
+    def event(self, value: Json | Fault, record: str, seal: Seal = unsealed) -> bytes:
         """See ``Voice``."""
-        return a2a.sse_event(self._body(value))
+        data = self._body(value)
+        return a2a.sse_event(data, seal(data))
 
     def _body(self, value: Json | Fault) -> bytes:
         return a2a.rpc_fault(self.id, value) if isinstance(value, Fault) else a2a.rpc_result(self.id, value)
@@ -75,26 +85,16 @@ class RestVoice:
 
     def whole(self, value: Json | Fault, record: str) -> Written:
         """See ``Voice``."""
-        status, body = a2a.rest_fault(value) if isinstance(value, Fault) else a2a.rest_result(self.method, value)
+        status, body = self._body(value)
         return Written(status=status, body=body, headers=(_JSON, *_recorded(record)))
 
-    def event(self, value: Json | Fault, record: str) -> bytes:
+    def event(self, value: Json | Fault, record: str, seal: Seal = unsealed) -> bytes:
         """See ``Voice``."""
-        if isinstance(value, Fault):
-            return a2a.sse_event(a2a.rest_fault(value)[1], error=True)
-        return a2a.sse_event(a2a.rest_result(self.method, value)[1])
+        _, data = self._body(value)
+        return a2a.sse_event(data, seal(data), error=isinstance(value, Fault))
 
-
-class CardVoice:
-    """An agent card is a document by itself."""
-
-    def whole(self, value: Json | Fault, record: str) -> Written:
-        """See ``Voice``."""
-        return RestVoice("GetAgentCard").whole(value, record)
-
-    def event(self, value: Json | Fault, record: str) -> bytes:
-        """See ``Voice``. A card is never streamed."""
-        raise NotImplementedError
+    def _body(self, value: Json | Fault) -> tuple[int, bytes]:
+        return a2a.rest_fault(value) if isinstance(value, Fault) else a2a.rest_result(self.method, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +116,9 @@ class SealedVoice:
         sealed = (ENVELOPE, self.seal(made.body, record).encode("ascii"))
         return Written(status=made.status, body=made.body, headers=(*made.headers, sealed))
 
-    def event(self, value: Json | Fault, record: str) -> bytes:
-        """See ``Voice``. The line of the envelope comes first: readers that do not know it ignore it."""
-        made = self.voice.event(value, record)
-        data = b"\n".join(line[6:] for line in made.split(b"\n") if line.startswith(b"data: "))
-        return b"ringwall: " + self.seal(data, record).encode("ascii") + b"\n" + made
+    def event(self, value: Json | Fault, record: str, seal: Seal = unsealed) -> bytes:
+        """See ``Voice``. Readers that do not know the line of the envelope ignore it."""
+        return self.voice.event(value, record, lambda data: self.seal(data, record))
 
 
 def _recorded(record: str) -> tuple[Header, ...]:

@@ -6,8 +6,8 @@ is; the peer is given a URL of its caller's listener, and only that caller's cor
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from ringwall.call import Call, CallId, Chunk, Json, Last, Peer, as_array, as_object, canonical
@@ -23,6 +23,9 @@ CREATE: Final = "CreateTaskPushNotificationConfig"
 DELETE: Final = "DeleteTaskPushNotificationConfig"
 DOOR: Final = "/a2a/push/"  # of the agent's own door over TCP
 LISTENER: Final = "/push/"  # of a caller's listener
+_Config: TypeAlias = Mapping[str, Json]
+_Check: TypeAlias = Callable[[_Config], None]  # raises Unfit
+_Place: TypeAlias = Callable[[_Config, str], dict[str, Json]]  # under our name for it
 _SENDING: Final = frozenset({"SendMessage", "SendStreamingMessage"})
 
 
@@ -75,7 +78,7 @@ class Pushing:
 
         return await self._rewritten(local, call, check, place)
 
-    async def _rewritten(self, local: SpiffeId, call: Call, check: Any, place: Any) -> dict[str, Json]:
+    async def _rewritten(self, local: SpiffeId, call: Call, check: _Check, place: _Place) -> dict[str, Json]:
         method, params = str(call.args["method"]), dict(call.args["params"])
         if method == CREATE:
             return await self._kept(local, call, params, str(params.get("taskId", "")), check, place)
@@ -88,7 +91,7 @@ class Pushing:
         return {**params, "configuration": {**asked, "taskPushNotificationConfig": kept}}
 
     async def _kept(
-        self, local: SpiffeId, call: Call, config: dict[str, Json], task: str, check: Any, place: Any
+        self, local: SpiffeId, call: Call, config: dict[str, Json], task: str, check: _Check, place: _Place
     ) -> dict[str, Json]:
         check(config)
         made = await self._pushes.set(

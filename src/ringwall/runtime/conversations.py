@@ -65,7 +65,6 @@ class Conversations:
         folder: Path,
     ) -> None:
         self._door: PeersDoor | None = None
-        self._sessions = sessions
         self.book = TaskBook(journal=journal, clock=clock)
         self.envelopes = Envelopes(
             sign=authority.sign, bundles=authority.bundles, trust_domain=manifest.trust_domain, clock=clock
@@ -77,7 +76,7 @@ class Conversations:
             journal=journal, clock=clock, app=self._app,
         ) if manifest.a2a.terminator == "envoy" else None
         self.peering = Peering(
-            manifest=manifest, callers=self._callers, authority=authority, sessions=sessions, book=labels,
+            callers=self._callers, authority=authority, sessions=sessions, book=labels,
             clock=clock, tasks=tasks, app=self._app, begins=self.book.inherit, front=self._front,
         )
         self._messages = Messages(manifest=manifest, book=self.book, envelopes=self.envelopes, ids=ids)

@@ -25,7 +25,7 @@ from ringwall.flow.book import LabelBook
 from ringwall.identity.pidfd import HasOptions
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.identity.svid.interface import Authority
-from ringwall.manifest.types import Agent, Manifest
+from ringwall.manifest.types import Agent
 from ringwall.peers.interface import PeerConnection
 from ringwall.peers.line import PeerLine
 from ringwall.peers.protocol import Incoming
@@ -82,7 +82,6 @@ class Peering:
     """All of it, for one core.
 
     Args:
-        manifest: who talks.
         callers: judges who comes, and knows who is there.
         authority: issues SVIDs, knows bundles.
         sessions: of launches.
@@ -98,7 +97,6 @@ class Peering:
     def __init__(
         self,
         *,
-        manifest: Manifest,
         callers: Callers,
         authority: Authority,
         sessions: Sessions,
@@ -109,7 +107,6 @@ class Peering:
         begins: Callable[[SessionId, SpiffeId], None],
         front: Front | None = None,
     ) -> None:
-        self._manifest = manifest
         self._callers = callers
         self._authority = authority
         self._sessions = sessions

@@ -16,7 +16,7 @@ from tests.impostor import Impostor, Line, http, rpc
 from tests.peers import hostile
 from tests.peers.support import pkcs8
 from tests.stack import Puppet, Stack, wait_for
-from tests.talking import Server, manifest, seen, send, serving, spiffe
+from tests.talking import Server, seen, send, spiffe
 
 pytestmark = pytest.mark.confined
 
@@ -24,32 +24,6 @@ ANA, SAM, KIM = (spiffe(one) for one in ("acme/ana", "acme/sam", "globex/kim"))
 EVIL = ANA.replace("acme.example", "evil.example")
 BODY = rpc(message="never")
 HEAD = b"POST / HTTP/1.1\r\nHost: sam\r\nContent-Type: application/json\r\n"
-
-
-@pytest.fixture(scope="module")
-def stack() -> Generator[Stack]:
-    with Stack(manifest) as running:
-        yield running
-        assert running.status()["restarts"] == 0, "".join(running.log)
-        report = running.verify()
-        assert report.ok, report.problems
-
-
-@pytest.fixture(scope="module")
-def sam(stack: Stack) -> Generator[Server]:
-    with serving(stack) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def ana(stack: Stack) -> Generator[Puppet]:
-    with stack.puppet("acme/ana") as puppet:
-        yield puppet
-
-
-@pytest.fixture(scope="module")
-def impostor(stack: Stack, sam: Server) -> Impostor:
-    return Impostor(stack)
 
 
 @pytest.fixture(autouse=True)

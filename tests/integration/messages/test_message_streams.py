@@ -9,30 +9,15 @@ from typing import Any
 import pytest
 from tests.impostor import SKILL, code_of
 from tests.stack import Puppet, Stack, wait_for
-from tests.talking import Server, body, manifest, messages, serving
+from tests.talking import Server, body, messages, serving
 
 pytestmark = pytest.mark.confined
-
-
-@pytest.fixture(scope="module")
-def stack() -> Generator[Stack]:
-    with Stack(manifest) as running:
-        yield running
-        assert running.status()["restarts"] == 0, "".join(running.log)
-        report = running.verify()
-        assert report.ok, report.problems
 
 
 @pytest.fixture(scope="module")
 def sam(stack: Stack) -> Generator[Server]:
     with serving(stack, program="stream_agent.py") as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def ana(stack: Stack) -> Generator[Puppet]:
-    with stack.puppet("acme/ana") as puppet:
-        yield puppet
 
 
 def task(name: str, state: str = "TASK_STATE_WORKING") -> dict[str, Any]:

@@ -10,38 +10,12 @@ from typing import Any
 import pytest
 from tests.impostor import SKILL, Impostor, Line, code_of, http, rpc
 from tests.stack import Puppet, Stack, wait_for
-from tests.talking import Server, manifest, messages, posted, seen, send, serving, spiffe
+from tests.talking import Server, messages, posted, seen, send, spiffe
 from tests.wire.a2a.examples import changed, found, places, snake, without
 
 pytestmark = pytest.mark.confined
 
 ANA, SAM, EVE, GUS = (spiffe(one) for one in ("acme/ana", "acme/sam", "acme/eve", "globex/gus"))
-
-
-@pytest.fixture(scope="module")
-def stack() -> Generator[Stack]:
-    with Stack(manifest) as running:
-        yield running
-        assert running.status()["restarts"] == 0, "".join(running.log)
-        report = running.verify()
-        assert report.ok, report.problems
-
-
-@pytest.fixture(scope="module")
-def sam(stack: Stack) -> Generator[Server]:
-    with serving(stack) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def ana(stack: Stack) -> Generator[Puppet]:
-    with stack.puppet("acme/ana") as puppet:
-        yield puppet
-
-
-@pytest.fixture(scope="module")
-def impostor(stack: Stack, sam: Server) -> Impostor:
-    return Impostor(stack)
 
 
 @pytest.fixture
