@@ -8,7 +8,7 @@ import ssl
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.peers import hostile
 from tests.peers.support import (
@@ -202,6 +202,8 @@ def test_a_server_that_does_not_take_our_certificate_has_not_read_what_we_sent()
 
 
 @settings(max_examples=150, deadline=None)
+@example([EVENTS, b"0\r\n\r\n", b"\r"])
+@example([OK, b"Content-Length: 2\r\n\r\n", b"{}", b"\r\n"])
 @given(st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([
     OK, b"Content-Length: 2\r\n", b"\r\n", b"{}", EVENTS, b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n",
     b"HTTP/1.1 ",

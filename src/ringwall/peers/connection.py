@@ -72,11 +72,13 @@ class Connection(asyncio.Protocol):
     Args:
         codes: what its failures are called.
         until_close: see ``http.AnswerReader``.
+        beside: bytes that each event counts for more than it has.
 
     """
 
-    def __init__(self, codes: Codes, *, until_close: bool = False) -> None:
+    def __init__(self, codes: Codes, *, until_close: bool = False, beside: int = 0) -> None:
         self._codes = codes
+        self._beside = beside
         self._until_close = until_close
         self._lost = asyncio.Event()
         self._transport: asyncio.Transport | None = None
@@ -187,7 +189,7 @@ class Connection(asyncio.Protocol):
                 data = bytes(reader.body)
                 reader.body.clear()
                 for event in events.feed(data):
-                    pieces, size = pieces + 1, size + len(event.data) + len(event.envelope)
+                    pieces, size = pieces + 1, size + len(event.data) + len(event.envelope) + self._beside
                     if pieces > MAX_CHUNKS or size > MAX_RESULT:
                         raise BadInput("an answer has too many events", code="result_too_large")
                     yield event

@@ -142,7 +142,6 @@ class AnswerReader:
         self._size = 0
         self._fault = ""
         self._kept = False
-        self.begun = False
         self.head: Head | None = None
         self.body = bytearray()
         self.whole = False
@@ -159,12 +158,13 @@ class AnswerReader:
             BadInput: ``bad_http``, or ``result_too_large``.
 
         """
-        if self.whole:
-            raise _bad("is followed by bytes that nobody asked for")
         before = self._size
-        self.begun = True
         try:
-            self._parser.feed_data(data)
+            # The last byte by itself: the parser swallows line ends behind an answer without a word.
+            for part in (data[:-1], data[-1:]):
+                if part and self.whole:
+                    raise _bad("is followed by bytes that nobody asked for")
+                self._parser.feed_data(part)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise self._failure() or _bad(f"is not HTTP/1.1: {str(error)[:100]!a}") from None
         fault = self._failure()

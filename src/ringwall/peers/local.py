@@ -21,6 +21,7 @@ from ringwall.wire.a2a.sse import SseEvent
 
 HOST: Final = "127.0.0.1"
 CONNECT_S: Final = 5.0  # on one machine it takes microseconds, or the server's backlog is full
+ENVELOPE: Final = 2048  # bytes: goes on beside each event, and counts there; so a stream too long ends here first
 LEAVE_S: Final = 1.0  # for a server to close its side
 TURN_S: Final = 10.0  # for a free socket
 _UNSPEC: Final = struct.pack("@H14x", socket.AF_UNSPEC)  # struct sockaddr
@@ -67,7 +68,7 @@ class InsideSockets:
                 sock = await self._free.get()
         except TimeoutError:
             raise PeerFault("agent_unreachable", "failed") from None
-        connection = Connection(AGENT, until_close=True)
+        connection = Connection(AGENT, until_close=True, beside=ENVELOPE)
         try:
             await self._connect(sock, port, connection)
             yield connection

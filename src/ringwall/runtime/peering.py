@@ -35,7 +35,7 @@ from ringwall.runtime.sessions import Session, Sessions
 
 RETRY_SECONDS: Final = 10.0  # after an SVID could not be had
 PORT_SECONDS: Final = 1.0  # after a port could not: the sidecar closes its copy of the one before in milliseconds
-LOOK_SECONDS: Final = 30.0  # the wall clock may jump while we sleep: look at least so often
+LOOK_SECONDS: Final = 5.0  # the wall clock may jump while we sleep: until we look, nobody is reached
 KEEP_ALIVE_SECONDS: Final = 300
 BACKLOG: Final = 1024
 
