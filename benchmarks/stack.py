@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -58,13 +59,18 @@ def started(command: Sequence[str]) -> Generator[subprocess.Popen[bytes]]:
 
 
 @contextlib.contextmanager
-def silent(command: Sequence[str], address: str | int, log: Path) -> Generator[subprocess.Popen[bytes]]:
+def silent(
+    command: Sequence[str], address: str | int, log: Path, *, environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None, seconds: float = READY_S,
+) -> Generator[subprocess.Popen[bytes]]:
     """A server that says nothing: ready when something accepts at its address (a port or a socket's path)."""
+    over = time.monotonic() + seconds
     with log.open("wb") as out:
-        started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd,
+                                   env={**os.environ, **(environment or {})})
     try:
         while not accepts(address):
-            if started.poll() is not None:
+            if started.poll() is not None or time.monotonic() > over:
                 sys.exit(f"{command[0]} did not start: {log.read_text()[-2000:]}")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 started.wait(0.05)

@@ -25,6 +25,7 @@ compile() { # $1: output file; $2: what is resolved; the rest: options
 compile requirements.txt pyproject.toml --group build
 compile requirements-dev.txt pyproject.toml --group dev --group build --constraint requirements.txt
 compile requirements-bench.txt pyproject.toml --group bench --constraint requirements-dev.txt
-for apart in tests/conformance/*/requirements.in; do # judges that want other versions than we do
+# Judges and examples that want other versions than we do.
+for apart in tests/conformance/*/requirements.in examples/*/requirements.in; do
   compile "${apart%.in}.txt" "$apart"
 done

@@ -26,6 +26,17 @@ _PEERS = {
 _PEER_TARGETS = {"haproxy": 3.0, "envoy": 1.0}  # as in benchmarks/peers.py
 _FIVE = "|---|---|---|---|---|"
 _WHOLE = {"plain": "the same server with nothing between", "walls": "**through both walls**"}
+_MCP = """\
+Through the gateway, one connection, 2 KB each way, rounds of all in turn; added to the same request sent straight
+to the server (of the MCP SDK, over streamable HTTP) or the model. Ringwall has its guard on and records durably
+before each effect; the others are as shipped, without either.
+"""
+_GATEWAY = {
+    "ringwall": "**Ringwall**", "blind": "Ringwall without guard", "pipes": "Ringwall, the tool over pipes",
+    "litellm": "LiteLLM's proxy", "contextforge": "ContextForge", "fastmcp": "fastmcp's proxy",
+}
+_GATEWAY_TARGETS = {"mcp": ("MCP calls", 0.1), "chat": ("chat", 0.2)}  # as in benchmarks/gateway.py
+_LATE = 5.0  # ms of a stream's first text
 # What the attacks' numbers stand for.
 _THREATS = {
     1: "Text that gives orders",
@@ -47,9 +58,9 @@ def fill(page: str, name: str, text: str) -> str:
 
 
 def benchmark(results: Path) -> str:
-    """What benchmarks/call.py, peers.py and svids.py stored."""
+    """What benchmarks/call.py, peers.py, svids.py, gateway.py and soak.py stored."""
     stored: Mapping[str, Any] = json.loads(results.read_text()) if results.exists() else {}
-    made = {"call": _call, "peers": _peers, "svids": _svids}
+    made = {"call": _call, "peers": _peers, "svids": _svids, "gateway": _gateway, "soak": _soak}
     parts = [f"Not measured yet: `python benchmarks/{name}.py --save`." if name not in stored else
              f"{write(stored[name]['figures'])}\n\n{_measured(stored[name])}" for name, write in made.items()]
     return "\n\n".join(parts)
@@ -108,6 +119,35 @@ def _svids(figures: Mapping[str, Any]) -> str:
         f"| memory of a stream | {quick['stream_kib']:.0f} KiB | 48 KiB |",
         f"| first SVID through the whole wall, its record durable | {whole['first_ms']:.2f} ms | |",
     ])
+
+
+def _gateway(figures: Mapping[str, Any]) -> str:
+    lines = [_MCP, *(f"Left out: {name}, {why}.\n" for name, why in figures["absent"].items()),
+             "| | added p50 ms | added p99 ms | calls/s at 16 connections |", "|---|---|---|---|"]
+    for what, (title, _) in _GATEWAY_TARGETS.items():
+        direct = figures[what]["1"]["direct"]
+        lines.append(f"| {title}, directly: p50 {direct['p50_ms']:.2f} ms | | | "
+                     f"{figures[what]['16']['direct']['per_second']} |")
+        for name in [name for name in _GATEWAY if name in figures[what]["1"]]:
+            row = figures[what]["1"][name]
+            lines.append(f"| {title}: {_GATEWAY[name]} | {row['added_p50_ms']:.2f} | {row['added_p99_ms']:.2f} | "
+                         f"{figures[what]['16'][name]['per_second']} |")
+    stream = figures["stream"]["ringwall"]
+    verdicts = [f"{title}: {figures['ratios'][what]:.3f} times what the best of the others adds, wanted at most "
+                f"{most:g}: {'**missed**' if figures['ratios'][what] > most else 'met'}"
+                for what, (title, most) in _GATEWAY_TARGETS.items() if what in figures["ratios"]]
+    first = stream["added_first_late_ms"]
+    met = "**missed**" if first > _LATE else "met"
+    told = (f"A stream's first text comes {first:.2f} ms after the 128 characters that the guard holds back, "
+            f"wanted at most {_LATE:g}: {met}; a later one {stream['added_token_p50_ms']:.2f} ms.")
+    settings = "; ".join(f"{_GATEWAY[name]}: {how}" for name, how in figures["settings"].items())
+    return "\n".join([*lines, "", *(f"{one}." for one in verdicts), told, f"Settings: {settings or 'none'}."])
+
+
+def _soak(figures: Mapping[str, Any]) -> str:
+    return (f"{figures['calls']:,} calls through the MCP door over {figures['connections']} connections: memory of "
+            f"core, guard and sidecar {figures['grown_in_all']:+.1%} since the first tenth, p99 of the last tenth "
+            f"{figures['p99_ratio']:.2f} times the first's.")
 
 
 def _verdict(ratio: float) -> str:

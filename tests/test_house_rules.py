@@ -26,18 +26,19 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "call": ("identity.spiffe", "errors"),
     "interface": CORE,
     "running": CORE,
-    "wall": (*CORE, "running"),
+    "refusing": CORE,
+    "wall": (*CORE, "running", "refusing"),
     "wire": CORE,
     "manifest": SHARED,
     "identity": SHARED, "capability": SHARED, "limits": SHARED, "flow": SHARED, "policy": SHARED, "audit": SHARED,
-    "approvals": SHARED, "keys": SHARED, "confine": SHARED,
+    "approvals": SHARED, "keys": SHARED, "confine": SHARED, "telemetry": SHARED,
     # One link to the sidecar carries tools and peers.
     "tools": (*SHARED, "peers.protocol"),
     "peers": (*SHARED, "manifest.peers", "tools.", "identity.svid."),
     # The guard's service confines itself further once it is loaded.
     "guard": (*SHARED, "confine."),
     # Model calls travel over the tenant's sidecar, whose frames belong to tools.
-    "models": (*SHARED, "tools.protocol", "tools.sidecar_client"),
+    "models": (*SHARED, "tools.echo", "tools.protocol", "tools.sidecar_client"),
     # Doors hand calls to the wall and attest who asks; the client's limits are the door's.
     "doors": (*SHARED, "wall", "_client", "identity.operators", "identity.pidfd", "identity.registry",
               "identity.transport"),

@@ -419,3 +419,43 @@ def test_allowed_is_never_held() -> None:
     world = World()
     world.rings["identity"].verdict = Allowed()
     assert not isinstance(run(performed(world)), HeldCall)
+
+
+def test_a_knock_is_counted_once_for_what_comes_of_it() -> None:
+    world = World()
+    assert world.wall.knock(ORIGIN, "tool", b"{}") is None
+    assert isinstance(run(world.wall.admit(ORIGIN, "tool", b"{}", counted=True)), Call)
+    assert len(world.attempts.seen) == 1
+    world.attempts.denied = NO
+    refused = world.wall.knock(ORIGIN, "tool", b"{}")
+    assert isinstance(refused, Refusal) and refused.code == NO.code
+    assert [event.type for event in world.journal.of("count")] == ["refused_before_call"]
+
+
+def test_weighing_a_call_runs_counts_and_writes_nothing() -> None:
+    world = World()
+    assert run(world.wall.weigh(ORIGIN, "tool", b"{}")) is None
+    world.rings["policy"].verdict = NO
+    assert run(world.wall.weigh(ORIGIN, "tool", b"{}")) == NO
+    world.resolver.fault = BadInput("no JSON", code="bad_json")
+    denied = run(world.wall.weigh(ORIGIN, "tool", b"{"))
+    assert denied is not None and denied.code == "bad_json"
+    assert world.attempts.seen == []
+    assert world.journal.of("note") == world.journal.of("count") == []
+    assert "effect:begin" not in world.trace
+
+
+def test_what_limits_would_say_now_is_not_weighed() -> None:
+    world = World()
+    world.rings["limits"].verdict = NO
+    assert run(world.wall.weigh(ORIGIN, "tool", b"{}")) is None
+
+
+def test_what_a_door_turns_away_is_counted_also_when_the_log_is_full() -> None:
+    world = World()
+    world.wall.turned_away(ORIGIN, "model", "unknown_type")
+    [counted] = world.journal.of("count")
+    assert (counted.type, counted.body["code"], counted.body["kind"]) == (
+        "refused_before_call", "unknown_type", "model")
+    world.journal.broken = {"count"}
+    world.wall.turned_away(ORIGIN, "model", "unknown_type")  # nothing is allowed by it, so nothing breaks

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import json
 import os
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -19,6 +20,7 @@ import ringwall.runtime.core as composed
 from ringwall.call import Call, Chunk, Json, Kind, Last, Peer
 from ringwall.interface import Effect, HeldCall, Refusal
 from ringwall.running import Running
+from ringwall.runtime.process import main
 from ringwall.wall import Wall
 
 CONTROL: Final = os.environ.get("RINGWALL_BENCH_CONTROL", "")
@@ -58,8 +60,8 @@ class QuickWall(Wall):
         self.passed = 0
         self.refused = 0
 
-    async def admit(self, origin: Any, kind: Kind, raw: bytes) -> Call | Refusal:
-        found = await super().admit(origin, kind, raw)
+    async def admit(self, origin: Any, kind: Kind, raw: bytes, *, counted: bool = False) -> Call | Refusal:
+        found = await super().admit(origin, kind, raw, counted=counted)
         self.refused += isinstance(found, Refusal)
         return found
 
@@ -108,3 +110,7 @@ class ToldCore(BenchCore):
             answer = {"fault": repr(fault)}
         writer.write(json.dumps(answer).encode() + b"\n")
         writer.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(ToldCore))

@@ -17,6 +17,10 @@ from ringwall.identity.spiffe import AnyId, SpiffeId
 
 Kind = Literal["model", "tool", "secret", "message", "code", "operate"]
 End = Literal["done", "failed", "refused", "held", "stopped", "cancelled", "unknown", "dry"]
+Form = Literal["value", "mcp"]
+"""How the caller wants a tool's answer: the plain value, or as MCP's own messages (``wire.mcp``). Judged alike."""
+Trait = Literal["handshake", "elicitation", "sampling", "roots"]
+"""What an MCP client says of itself: it has a session (before 2026-07-28), and what it can be asked."""
 RingName = Literal["identity", "capability", "limits", "flow", "guard", "policy", "audit"]
 Effectclass = Literal[
     "read", "fetch", "write", "send", "publish", "grant", "pay", "book", "delete", "credential", "identity", "login"
@@ -142,6 +146,11 @@ class Call:
     resources: tuple[Resource, ...] = ()
     approval: Approval | None = None
     acting_for: tuple[str, ...] = ()  # SPIFFE IDs whose unfinished tasks the subject works on, sorted, each once
+    inputs: Json = None  # answers to what an MCP tool asked in an earlier result: {"responses", "state"}
+    form: Form = "value"  # not in the digest: it changes nothing that happens
+    trace: str = ""  # the caller's W3C traceparent, for spans only; not in the digest either
+    progress: bool = False  # the caller wants to hear of a tool's progress; nor this
+    client: tuple[Trait, ...] = ()  # what the caller's MCP client says of itself; nor this
     digest: Digest = Digest("")
 
     @classmethod
@@ -157,6 +166,11 @@ class Call:
         resources: tuple[Resource, ...] = (),
         approval: Approval | None = None,
         acting_for: tuple[str, ...] = (),
+        inputs: Json = None,
+        form: Form = "value",
+        trace: str = "",
+        progress: bool = False,
+        client: tuple[Trait, ...] = (),
     ) -> Call:
         """Build a call with its digest: who, for whom, session, kind, target, arguments and resources."""
         named = digest(
@@ -169,6 +183,7 @@ class Call:
                 "resources": [[r.type, r.id, r.action, r.argument] for r in resources],
                 **({"receiver": str(subject.receiver)} if isinstance(subject, Peer) else {}),
                 **({"acting_for": list(acting_for)} if acting_for else {}),
+                **({} if inputs is None else {"inputs": inputs}),
             }
         )
         return cls(
@@ -181,6 +196,11 @@ class Call:
             resources=resources,
             approval=approval,
             acting_for=acting_for,
+            inputs=inputs,
+            form=form,
+            trace=trace,
+            progress=progress,
+            client=client,
             digest=named,
         )
 
@@ -369,6 +389,7 @@ def policy_input(call: Call, facts: Facts, now: float) -> Json:
             "digest": call.digest,
             "approval": call.approval.record if call.approval else None,
             "acting_for": list(call.acting_for),
+            **({} if call.inputs is None else {"inputs": call.inputs}),
             "resources": [
                 {"type": r.type, "id": r.id, "key": list(r.key), "action": r.action, "argument": r.argument}
                 for r in call.resources

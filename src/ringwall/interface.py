@@ -5,6 +5,7 @@ Packages implement these; only ``runtime/core.py`` puts implementations together
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NewType, Protocol
@@ -184,6 +185,50 @@ class Attempts(Protocol):
     def attempt(self, key: str, size: int) -> Denied | None:
         """Count one attempt of ``size`` bytes. Never refunded."""
         ...
+
+
+class Watch(Protocol):
+    """Hears how long the wall takes. Decides nothing, keeps nobody waiting, raises nothing."""
+
+    def admitted(self, call: Call, since: float) -> None:
+        """A request that was first looked at ``since`` (monotonic, seconds) is this call."""
+        ...
+
+    def judged(self, ring: RingName, seconds: float) -> None:
+        """A ring has judged a call; it took so long."""
+        ...
+
+
+class Listener(Protocol):
+    """Wants to hear what tool servers say by themselves. Told only which news it is: no word of a server's."""
+
+    @property
+    def uris(self) -> frozenset[str]:
+        """The resources it watches: it was let through to each."""
+        ...
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set when it watches others."""
+        ...
+
+    def ready(self, server: str) -> None:
+        """From now on it hears this server, or it is clear that it does not."""
+        ...
+
+    def tell(self, what: str, uri: str = "") -> None:
+        """``tools``, ``prompts``, ``resources``: that list changed; ``updated``: the resource ``uri`` did."""
+        ...
+
+
+class Unwatched:
+    """Implements ``Watch``: nobody wants to know."""
+
+    def admitted(self, call: Call, since: float) -> None:
+        return None
+
+    def judged(self, ring: RingName, seconds: float) -> None:
+        return None
 
 
 class Resolver(Protocol):

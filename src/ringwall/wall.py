@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from ringwall import refusing
 from ringwall.call import (
     Allowed,
     Approval,
@@ -24,14 +25,10 @@ from ringwall.call import (
     Kind,
     Last,
     NeedsApproval,
-    Peer,
-    Process,
     RingName,
-    SessionId,
     Usage,
     Verdict,
     Verdicts,
-    subject_name,
 )
 from ringwall.clock import Clock, Limit
 from ringwall.errors import AuditError, BadInput
@@ -50,6 +47,8 @@ from ringwall.interface import (
     Stopped,
     Targets,
     Through,
+    Unwatched,
+    Watch,
 )
 from ringwall.running import Flights, Halted, Running
 
@@ -73,6 +72,7 @@ class Wall:
         journal: the audit log.
         clock: for outcome durations.
         approvals: what humans say to questions; None: a call that a ring asks about is refused.
+        watch: hears how long things take.
 
     """
 
@@ -87,8 +87,10 @@ class Wall:
         clock: Clock,
         ring_seconds: float = RING_SECONDS,
         approvals: Approvals | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._approvals = approvals
+        self._watch: Watch = watch or Unwatched()
         self._rings = tuple(rings)
         self._effects = dict(effects)
         self._resolver = resolver
@@ -98,21 +100,43 @@ class Wall:
         self._ring_seconds = ring_seconds
         self._flights = Flights(clock)
 
-    async def admit(self, origin: Origin, kind: Kind, raw: bytes) -> Call | Refusal:
-        """Count the attempt, parse once, resolve. Whatever fails is recorded and refused."""
+    def knock(self, origin: Origin, kind: Kind, raw: bytes) -> Refusal | None:
+        """Count an attempt, also one that will be no call: before anybody looks into the bytes."""
         denied = self._attempts.attempt(origin.key, _weight(raw))
-        if denied is not None:
-            self._journal.count(_counted(origin, kind, denied.code))
-            return _refusal(denied, "")
+        if denied is None:
+            return None
+        self._journal.count(refusing.counted(origin, kind, denied.code))
+        return refusing.refusal(denied, "")
+
+    def turned_away(self, origin: Origin, kind: Kind, code: str) -> None:
+        """Count a request that a door refused by itself, before it could become a call."""
+        self._count_unwritten(refusing.counted(origin, kind, code))
+
+    async def admit(self, origin: Origin, kind: Kind, raw: bytes, *, counted: bool = False) -> Call | Refusal:
+        """Count the attempt, parse once, resolve. Whatever fails is recorded and refused.
+
+        Args:
+            origin: where the bytes came from.
+            kind: what the door takes them for.
+            raw: as the resolver of this kind wants them.
+            counted: ``knock`` has counted what they were taken out of.
+
+        """
+        since = self._clock.monotonic()
+        refused = None if counted else self.knock(origin, kind, raw)
+        if refused is not None:
+            return refused
         try:
-            return self._resolve(origin, kind, raw)
+            call = self._resolve(origin, kind, raw)
         except BadInput as fault:
             try:
-                record = await self._journal.note(_before(origin, kind, fault.code, fault.cause))
+                record = await self._journal.note(refusing.before(origin, kind, fault.code, fault.cause))
             except AuditError as broken:
-                self._count_unwritten(_counted(origin, kind, broken.code))
-                return _refusal(_unwritten(broken), "")
+                self._count_unwritten(refusing.counted(origin, kind, broken.code))
+                return refusing.refusal(refusing.unwritten(broken), "")
             return Refusal(code=fault.code, reason=fault.cause, remedy=fault.remedy, record=record)
+        self._watch.admitted(call, since)
+        return call
 
     def _resolve(self, origin: Origin, kind: Kind, raw: bytes) -> Call:
         """Raises BadInput, also for bytes that the resolver did not expect: they are refused and recorded too."""
@@ -183,12 +207,29 @@ class Wall:
         finally:
             await _leave(entered, "dry", Usage(), self._ring_seconds)
 
+    async def weigh(self, origin: Origin, kind: Kind, raw: bytes) -> Denied | None:
+        """Why a call that nobody has asked for yet would be refused; None: it would not, or a human would be asked.
+
+        What limits say is left out: they change from moment to moment. Nothing is counted or written down, and
+        when the call really comes, every ring judges it anew.
+        """
+        try:
+            call = self._resolve(origin, kind, raw)
+        except BadInput as fault:
+            return Denied(code=fault.code, reason=fault.cause)
+        denied = (await self.judge(call)).denied
+        return next((why for name, why in denied if name != "limits"), None)
+
     async def _enter(
         self, call: Call, facts: Facts, entered: list[tuple[RingName, Passage]], *, to_the_end: bool = False
     ) -> Verdicts:
         said: list[tuple[RingName, Verdict]] = []
+        since = self._clock.monotonic()
         for ring in self._rings:
             passage = await self._ask(ring, call, facts)
+            now = self._clock.monotonic()
+            self._watch.judged(ring.name, now - since)
+            since = now
             entered.append((ring.name, passage))
             said.append((ring.name, passage.verdict))
             if isinstance(passage.verdict, Denied) and not to_the_end:
@@ -206,15 +247,15 @@ class Wall:
             passage = await limit.run(ring.enter(call, own))
             found = own.get(ring.name, {})
             if not isinstance(passage.verdict, (Allowed, NeedsApproval, Denied)):  # pyright: ignore[reportUnnecessaryIsInstance]
-                return Through(_broken(ring.name, "answered something that is no verdict"))
+                return Through(refusing.broken(ring.name, "answered something that is no verdict"))
             if not isinstance(found, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
-                return Through(_broken(ring.name, "found out something that is no object"))
+                return Through(refusing.broken(ring.name, "found out something that is no object"))
             facts[ring.name] = found
             return _Late(passage, ring.name) if limit.expired else passage
         except TimeoutError:
-            return Through(_broken(ring.name, f"did not answer within {self._ring_seconds} s"))
+            return Through(refusing.broken(ring.name, f"did not answer within {self._ring_seconds} s"))
         except Exception as fault:  # noqa: BLE001 (fails closed: whatever a ring raises is a denial)
-            return Through(_broken(ring.name, f"failed: {type(fault).__name__}: {fault}"))
+            return Through(refusing.broken(ring.name, f"failed: {type(fault).__name__}: {fault}"))
 
     async def _record(self, call: Call, verdicts: Verdicts) -> Refusal | HeldCall | str:
         """Make the decision durable: the refusal, the question, or the intent of what will now happen."""
@@ -230,10 +271,10 @@ class Wall:
                     return await self._journal.intent(answer, verdicts)
                 denied = answer
                 verdicts = replace(verdicts, facts={**verdicts.facts, "approvals": {"code": denied.code}})
-            return _refusal(denied, await self._journal.refusal(call, verdicts))
+            return refusing.refusal(denied, await self._journal.refusal(call, verdicts))
         except AuditError as fault:
-            self._count_unwritten(_unrecorded(call, fault))
-            return _refusal(_unwritten(fault), "")
+            self._count_unwritten(refusing.unrecorded(call, fault))
+            return refusing.refusal(refusing.unwritten(fault), "")
 
     async def _answered(self, call: Call, verdicts: Verdicts) -> Call | HeldCall | Denied:
         """The call with the human's yes that it runs on, if it needs one; it is spent here, on this call only."""
@@ -279,80 +320,11 @@ def _weight(raw: bytes) -> int:
     return len(raw) + VALUE_BYTES * (raw.count(b"{") + raw.count(b"[") + raw.count(b'",'))
 
 
-def _before(origin: Origin, kind: Kind, code: str, cause: str = "") -> Event:
-    return Event(
-        type="refused_before_call",
-        tenant=origin.subject.tenant,
-        subject=subject_name(origin.subject),
-        session=SessionId(origin.session) if origin.session else None,
-        body={"kind": kind, "code": code, "launch": _launch(origin), **_receiver(origin)},
-        sealed={"cause": cause[:500]} if cause else {},
-    )
-
-
-def _counted(origin: Origin, kind: Kind, code: str) -> Event:
-    """The same, to be counted with its like: of another trust domain's agents, which may be any number, as one."""
-    event, who = _before(origin, kind, code), origin.subject
-    if isinstance(who, Peer) and who.spiffe_id.trust_domain != who.receiver.trust_domain:
-        return replace(event, subject=f"spiffe://{who.spiffe_id.trust_domain}")
-    return event
-
-
-def _launch(origin: Origin) -> str:
-    return origin.subject.launch if isinstance(origin.subject, Process) else ""
-
-
-def _receiver(origin: Origin) -> dict[str, str]:
-    """Of a message that comes in: the record's subject is its sender."""
-    return {"receiver": str(origin.subject.receiver)} if isinstance(origin.subject, Peer) else {}
-
-
-def _broken(name: str, how: str) -> Denied:
-    return Denied(
-        code="ring_failed",
-        reason=f"the {name} ring could not judge this call, so it is refused",
-        remedy="ask the operator to run `ringwall doctor`",
-        detail={"ring": name, "fault": how},
-    )
-
-
-def _unrecorded(call: Call, fault: AuditError) -> Event:
-    return Event(
-        type="refused_unrecorded",
-        tenant=call.tenant,
-        subject=subject_name(call.subject),
-        session=call.session,
-        body={"kind": call.kind, "code": fault.code},
-    )
-
-
-def _unwritten(fault: AuditError) -> Denied:
-    if fault.code == "log_budget":  # its own doing, not the disk's
-        return Denied(code=fault.code, reason=fault.cause, remedy="wait, and call less or with less in it")
-    return Denied(
-        code="audit_unavailable",
-        reason="the call could not be written to the audit log, so it is refused",
-        remedy="ask the operator to run `ringwall doctor`",
-        detail={"fault": fault.cause},
-    )
-
-
-def _refusal(denied: Denied, record: str) -> Refusal:
-    return Refusal(
-        code=denied.code,
-        reason=denied.reason,
-        remedy=denied.remedy,
-        record=record,
-        retry_after=denied.retry_after,
-        errors=tuple(str(text) for text in denied.detail.get("errors", ())),
-    )
-
-
 class _Late(Through):
     """A ring that answered after its time: refused, but what it reserved is settled."""
 
     def __init__(self, passage: Passage, name: str) -> None:
-        super().__init__(_broken(name, "answered too late"))
+        super().__init__(refusing.broken(name, "answered too late"))
         self._passage = passage
 
     async def leave(self, end: End, usage: Usage) -> None:

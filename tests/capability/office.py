@@ -14,11 +14,24 @@ from ringwall.capability.ring import CapabilityRing
 from ringwall.errors import BadInput
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.interface import Origin
-from ringwall.manifest.types import Agent, ArgumentRole, Grant, Manifest, Model, Operation, Role, Tenant, ToolServer
+from ringwall.manifest.types import (
+    Agent,
+    ArgumentRole,
+    Grant,
+    Manifest,
+    Model,
+    Operation,
+    ProviderTool,
+    Role,
+    Tenant,
+    ToolServer,
+)
 
 TEXT: dict[str, Json] = {"type": "string"}
 TEXTS: dict[str, Json] = {"type": "array", "items": TEXT}
 
+MODELS = ("main", "finder", "finder/web_search", "main/web_search")
+SEARCH = {"web_search": ProviderTool(name="web_search", effect="fetch")}
 
 def role(text: str) -> ArgumentRole:
     name, _, kind = text.partition(":")
@@ -76,12 +89,13 @@ def office() -> Manifest:
         grant("pay/transfer", f"iban:{IBAN}", max={"amount": 50}), grant("pay/fetch", "url:https://x.example/v1/"),
         grant("echo/echo"), grant("gone/tool"),
     ]
-    analyst = Role(name="analyst", models=("main",), tools={one.tool: one for one in grants})
+    analyst = Role(name="analyst", models=MODELS, tools={one.tool: one for one in grants})
     held = Role(name="held", tools={"mail/send": grant("mail/send", "email:@customer.example", approval="always")})
     servers = (DOCS, MAIL, PAY, ECHO)
     return Manifest(
         version=1, trust_domain="acme.example", path=Path("ringwall.toml"),
-        models={name: Model(name=name, wire="openai", url="http://127.0.0.1/v1") for name in ("main", "other")},
+        models={name: Model(name=name, wire="openai", url="http://127.0.0.1/v1", provider_tools=tools)
+                for name, tools in (("main", {}), ("other", SEARCH), ("third", SEARCH), ("finder", SEARCH))},
         tools={server.name: server for server in servers},
         tenants={"acme": Tenant(name="acme", roles={"analyst": analyst, "held": held}, agents={
             "ana": Agent(name="ana", role="analyst"), "hal": Agent(name="hal", role="held")})})
@@ -106,10 +120,10 @@ def process(agent: str = "ana", role: str = "analyst", tenant: str = "acme",
     return Process(spiffe_id=who, launch=LaunchId("l1"), connection=1)
 
 
-def parse_model(request: Json) -> Json:
-    if "messages" not in request:
+def parse_model(api: str, request: Json) -> Json:
+    if api != "chat" or "messages" not in request:
         raise BadInput("no messages")
-    return {"messages": request["messages"]}
+    return {"model": request["model"], "messages": request["messages"]}
 
 
 class Office:

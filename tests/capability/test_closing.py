@@ -38,6 +38,12 @@ def test_every_object_is_closed_however_deep_it_lies() -> None:
         assert check.errors(args), args
 
 
+def test_what_an_argument_wants_repeated_in_a_header_stays_in_the_schema() -> None:
+    region = {"type": "string", "x-mcp-header": "Region"}
+    assert close({"type": "object", "properties": {"where": region}}, frozenset({"where"})) == {
+        "type": "object", "properties": {"where": region}, "additionalProperties": False}
+
+
 def test_an_argument_the_manifest_does_not_declare_is_taken_out_of_the_schema() -> None:
     made = close(of(path=TEXT, paths={"type": "array", "items": TEXT}), frozenset({"path"}))
     assert made["properties"] == {"path": TEXT}

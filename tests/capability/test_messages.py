@@ -358,7 +358,7 @@ def test_a_message_says_for_whom_it_is_and_how_far_the_task_came() -> None:
 
 def test_every_other_kind_of_call_says_it_too() -> None:
     resolver = ManifestResolver(MANIFEST, Catalogues(lambda _: pytest.fail("no pins are asked")), lambda: "c1",
-                                lambda one: one, acting_for=lambda session: ("spiffe://a/b",) if session else ())
+                                lambda _, one: one, acting_for=lambda session: ("spiffe://a/b",) if session else ())
     process = Process(spiffe_id=IDS["sam"], launch=LaunchId("l1"), connection=1)
     for kind, body in (("tool", {"tool": "ringwall/list", "args": {}}), ("model", {"model": "m", "request": {}}),
                        ("secret", {"svid": "x509"})):

@@ -68,7 +68,8 @@ def test_typed_arguments_are_resolved_even_while_their_server_is_down() -> None:
 def test_a_model_request_becomes_what_the_model_wire_made_of_it() -> None:
     body = {"model": "main", "request": {"messages": [], "x": 1}, "approval": "acme/57"}
     call = OFFICE.resolve(body, kind="model")
-    assert (call.target.name, call.args, call.kind) == ("main", {"messages": []}, "model")
+    assert (call.target.name, call.args, call.kind) == (
+        "main", {"api": "chat", "request": {"model": "main", "messages": []}}, "model")
     assert call.approval is not None and call.approval.record == "acme/57"
 
 

@@ -69,6 +69,8 @@ COVERAGE = [
     ("url:https://api.example/v1/", "https://api.example/v1/../admin", None),
     ("url:https://api.example/v1/", "https://api.example/v1/%2e%2e/admin", None),
     ("url:https://api.example/v1/", "https://api.example/v1/..;/admin", None),
+    ("url:https://api.example/v1/", "https://api.example/v1/..%20/admin", None),
+    ("url:https://api.example/v1/", "https://api.example/v1/..%3fx/admin", None),
     ("url:https://api.example/v1/", "https://api.example/v1/..%2fadmin", None),
     ("url:https://api.example/v1/", "https://api.example/v1/%252e%252e/admin", None),
     ("url:https://api.example/v1/", "https://api.example/v1//admin", None),
@@ -91,6 +93,10 @@ COVERAGE = [
     ("url:http://127.0.0.1/", "http://127.0.0.1./x", None),
     ("url:http://127.0.0.1/", "http://[::ffff:127.0.0.1]/x", None),
     ("url:http://127.0.0.1/", "http://[::ffff:7f00:1]/x", None),
+    ("url:http://127.0.0.1/", "http://[::7f00:1]/x", None),
+    ("url:http://127.0.0.1/", "http://[64:ff9b::7f00:1]/x", None),
+    ("url:http://127.0.0.1/", "http://[64:ff9b:1::7f00:1]/x", None),
+    ("url:http://[::1]/", "http://[0:0:0:0:0:0:0:1]/x", True),
     ("url:http://[2001:db8::1]/", "http://[2001:0DB8:0:0:0:0:0:1]:80/x", True),
     ("url:http://[fe80::1]/", "http://[fe80::1%25eth0]/x", None),
     ("email:@customer.example", "bob@customer.example", True),
@@ -154,7 +160,7 @@ def test_a_pattern_of_one_type_covers_no_resource_of_another() -> None:
 @pytest.mark.parametrize(("text", "code"), [
     ("/srv", "bad_pattern"),
     ("", "bad_pattern"),
-    ("s3:x", "unknown_resource_type"),
+    ("s9:x", "unknown_resource_type"),
     ("Path:/srv/", "unknown_resource_type"),
     ("path:", "bad_pattern"),
     ("path:/", "bad_pattern"),
@@ -205,7 +211,8 @@ def test_canonical_is_a_fixed_point_and_ids_and_keys_name_the_same_things(type_n
         once = canonical(type_name, text)
     except BadInput:
         return
-    assert canonical(type_name, once.id) == once
+    again = canonical(type_name, once.id)
+    assert (again.id, again.key) == (once.id, once.key)
     assert all(isinstance(part, str) for part in once.key)
     if type_name == "path":
         assert ".." not in once.key

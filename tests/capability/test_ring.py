@@ -183,6 +183,35 @@ def test_only_a_granted_model_may_be_asked(name: str, expected: str) -> None:
     assert OFFICE.facts["capability"]["granted"] == (expected == "")
 
 
+SEARCHES: list[tuple[str, dict[str, Any]]] = [
+    ("chat", {"web_search_options": {}}),
+    ("responses", {"tools": [{"type": "web_search"}]}),
+    ("messages", {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
+]
+
+
+@pytest.mark.parametrize(("model", "expected"), [
+    ("finder", ""),
+    ("main", "provider_tool_not_granted"),  # given, but the model has no such tool
+    ("other", "not_granted"),
+])
+@pytest.mark.parametrize(("api", "search"), SEARCHES)
+def test_a_tool_that_runs_at_the_provider_must_be_given_and_declared(
+    model: str, expected: str, api: str, search: dict[str, Any]
+) -> None:
+    call = OFFICE.resolve({"model": model, "request": {"messages": []}}, kind="model")
+    asked = replace(call, args={"api": api, "request": {"model": model, **search}})
+    assert code(OFFICE.judge(asked)) == expected
+    if expected != "not_granted":
+        assert OFFICE.facts["capability"]["provider_tools"] == ["web_search"]
+
+
+def test_a_model_call_that_names_no_interface_is_refused() -> None:
+    call = OFFICE.resolve({"model": "finder", "request": {"messages": []}}, kind="model")
+    for args in ({"api": "images", "request": {}}, {"api": "chat", "request": []}, []):
+        assert code(OFFICE.judge(replace(call, args=args))) == "bad_request"
+
+
 @pytest.mark.parametrize(("subject", "verb", "expected"), [
     (OPERATOR, "run", ""), (OPERATOR, "stop", ""), (OPERATOR, "status", ""), (OPERATOR, "freeze", ""),
     (OPERATOR, "erase", "unknown_verb"),

@@ -10,6 +10,7 @@ from pathlib import Path
 _REGO = re.compile(r'"code": "([a-z_]+)"')
 _CODE = re.compile(r"[a-z][a-z0-9_]{2,40}")
 _NEVER = frozenset({"card_too_large"})  # composed like others, and bounded before: a card comes detached
+_NEWS = frozenset({"listening", "updated"})  # ``what`` a tool server tells, and no beginning of a code
 _TABLES = frozenset({"REASONS", "_FAILURES"})  # texts by code
 
 
@@ -32,7 +33,8 @@ def codes(source: Path) -> set[str]:
 def _begun(node: ast.AST) -> Iterator[str]:
     """What codes of one function begin with, for different callers: ``what="card"`` for ``f"{what}_header"``."""
     if isinstance(node, ast.keyword) and node.arg == "what" and isinstance(node.value, ast.Constant):
-        yield str(node.value.value)
+        if node.value.value not in _NEWS:
+            yield str(node.value.value)
 
 
 def _places(tree: ast.AST) -> dict[str, int]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from tests.docs.commands import Block, blocks
+from tests.examples.office import ALL
 
 from ringwall.policy.build import find_opa
 
@@ -71,6 +72,8 @@ def run(steps: Sequence[Block], folder: Path) -> None:
 def test_the_commands_of_a_page_run(page: Path, tmp_path: Path) -> None:
     if page.name == "policy.md" and find_opa(os.environ) is None:
         pytest.skip("needs_opa: no opa found (RINGWALL_OPA, PATH, ~/go/bin)")
+    if page.name == "examples.md" and (lacking := [example.lacks for example in ALL if example.lacks]):
+        pytest.skip(f"needs_examples: {lacking[0]}")
     run([block for block in steps_of(page) if not block.not_run], tmp_path)
 
 

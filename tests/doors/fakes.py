@@ -49,6 +49,7 @@ class FakeWall:
     """Answers ``items``; ``admission`` and ``passage`` replace the answer by a refusal."""
 
     def __init__(self) -> None:
+        self.turned: list[str] = []  # what the door refused by itself
         self.items: list[Item] = [Chunk(value="fine"), Last(end="done")]
         self.admission: Refusal | Exception | None = None
         self.passage: Refusal | HeldCall | None = None
@@ -61,6 +62,9 @@ class FakeWall:
         self.waits: list[tuple[str, float]] = []
         self.over = False  # what waiting for a human comes to
         self.later: list[Refusal | HeldCall | None] = []  # what the next attempts get, once there was a wait
+
+    def turned_away(self, origin: Origin, kind: Kind, code: str) -> None:
+        self.turned.append(code)
 
     async def admit(self, origin: Origin, kind: Kind, raw: bytes) -> Call | Refusal:
         self.seen.append((origin, kind, raw))

@@ -204,6 +204,7 @@ def test_faults_of_the_wall_are_refusals_and_not_results(tmp_path: Path) -> None
         (post().replace(b"application/json", b"text/plain"), 415, "unknown_type"),
         (post().replace(b"application/json", b"application/json; charset=latin-1"), 415, "unknown_type"),
         (post(more=b"Content-Type: text/html\r\n"), 415, "unknown_type"),
+        (post(more=b"Content-Encoding: gzip\r\n"), 415, "unknown_type"),
         (post().replace(b"Content-Type", b"X-Type"), 415, "unknown_type"),
     ],
 )
@@ -213,7 +214,7 @@ def test_what_is_no_request_of_this_door_is_told_precisely(
     with served(tmp_path) as door:
         found, body, _ = ask(door, data)
         assert (found, body["error"]["code"]) == (status, code)
-        assert door.wall.seen == []
+        assert (door.wall.seen, door.wall.turned) == ([], [code])  # no call, and on the record all the same
 
 
 def test_every_route_is_reachable(tmp_path: Path) -> None:

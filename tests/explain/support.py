@@ -142,7 +142,8 @@ class Desk:
         for name, server in self.manifest.tools.items():
             assert self.catalogues.of("acme").register(server, LISTED[name]) == []
         ids = itertools.count()
-        self.resolver = ManifestResolver(self.manifest, self.catalogues, lambda: f"c{next(ids)}", lambda body: body)
+        self.resolver = ManifestResolver(self.manifest, self.catalogues, lambda: f"c{next(ids)}",
+                                         lambda _, body: body)
         self.clock = SystemClock()
         self.capability = CapabilityRing(self.manifest, self.catalogues)
         self.policy = PolicyRing(policy(in_force(self.manifest), self.manifest), self.clock)

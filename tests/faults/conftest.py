@@ -7,7 +7,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from tests.stack import Stack
+from tests.faults.gatehouse import House, gatehouse
+from tests.stack import Puppet, Stack
 
 MANIFEST = """
 version = 1
@@ -53,3 +54,24 @@ def manifest(folder: Path) -> str:
 def stack() -> Generator[Stack]:
     with Stack(manifest, prepare) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def house() -> Generator[House]:
+    """The gateway, with everything behind it; in the end the log verifies."""
+    with gatehouse() as running:
+        yield running
+        report = running.stack.verify()
+        assert report.ok, report.problems
+
+
+@pytest.fixture(scope="module")
+def ana(house: House) -> Generator[Puppet]:
+    with house.stack.puppet("ana") as puppet:
+        yield puppet
+
+
+@pytest.fixture(scope="module")
+def ben(house: House) -> Generator[Puppet]:
+    with house.stack.puppet("ben") as puppet:
+        yield puppet

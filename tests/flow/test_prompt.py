@@ -140,3 +140,21 @@ def test_what_is_named_stands_there(task: str, value: str) -> None:
     if names(task, value, ""):
         assert value in task or value in " ".join(task.split())
         assert value == value.strip()
+
+
+@pytest.mark.parametrize(("task", "kind", "value", "said"), [
+    ("Clone https://github.com/Acme/App.git, please", "git", "ssh://git@github.com/acme/app", True),
+    ("Clone git@github.com:acme/app.", "git", "github.com/acme/app", True),
+    ("Clone github.com/acme/app", "git", "github.com/acme/app2", False),
+    ("Sum up s3://reports/2026/a.csv.", "s3", "s3://reports/2026/a.csv", True),
+    ("Sum up s3://reports/2026/a.csv", "s3", "reports/2026/a.csv", True),
+    ("Sum up s3://reports/2026/a.csv", "s3", "s3://reports/2026/b.csv", False),
+    ("Sum up the reports", "s3", "reports", False),  # a plain word is no bucket
+    ('Count the rows of Sales."Orders"', "table", 'sales."Orders"', True),
+    ("Count the rows of SALES.orders?", "table", "sales.orders", True),
+    ("Restart staging/Deployment/web", "k8s", "staging/deployments.apps/web", True),
+    ("Read arn:aws:s3:::team-1/x.", "arn", "arn:aws:s3:::team-1/x", True),
+    ("Read arn:aws:s3:::team-1/x", "arn", "not an arn", False),
+])
+def test_a_resource_is_named_in_whatever_notation(task: str, kind: str, value: str, said: bool) -> None:
+    assert names(task, value, kind) is said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,3 +259,12 @@ def test_facts_name_the_tools_whose_answers_made_the_label_what_it_is() -> None:
     again = Bench()
     again.book.restore([event.body for event in bench.journal.of("note")])
     assert again.book.sources("/work/alice") == ("docs/read",)
+
+
+def test_what_answers_a_servers_question_is_free_text_to_that_server() -> None:
+    bench = Bench(SEEN)
+    asked = dataclasses.replace(call("search/web", {}), inputs={"responses": {"q": "what I read"}, "state": ""})
+    passage = run(bench.ring.enter(asked, bench.facts))
+    assert isinstance(passage.verdict, NeedsApproval)
+    assert (passage.verdict.code, passage.verdict.arguments) == ("above_clearance", ("inputs",))
+    assert run(Bench(Label("U", "public")).ring.enter(asked, {})).verdict == Allowed()

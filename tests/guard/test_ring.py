@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import dataclasses
 from typing import Any
 
 import pytest
@@ -125,6 +127,30 @@ def test_an_injected_result_stops_and_an_untouched_one_is_the_same_object() -> N
     assert back(Chunk(value=clean))[0] is clean
 
 
+@pytest.mark.parametrize("spell", [
+    lambda raw: raw, lambda raw: raw.rstrip("="), lambda raw: raw.replace("+", "-").replace("/", "_"),
+    lambda raw: raw[:8] + "\n " + raw[8:],
+])  # fmt: skip
+@pytest.mark.parametrize(("said", "code"), [
+    (f"key {GITHUB} ~?~?".encode(), "sensitive_result"), (ATTACK.encode(), "injection"),
+    (b"\xff" + ATTACK.encode(), "injection"),
+])  # fmt: skip
+def test_a_file_in_a_tools_answer_says_what_a_text_may_say(said: bytes, code: str, spell: Any) -> None:
+    data = spell(base64_of(said))
+    for block in ({"type": "resource", "resource": {"uri": "file:///a", "mimeType": "x/y", "blob": data}},
+                  {"type": "image", "mimeType": "text/plain", "data": data}):
+        with pytest.raises(Stopped) as stopped:
+            back(Chunk(value={"result": {"content": [block]}}))
+        assert stopped.value.denied.code == code
+
+
+def test_a_picture_or_a_harmless_file_in_a_tools_answer_is_left_alone() -> None:
+    picture = base64_of(bytes(range(256)) * 64)
+    text = base64_of("\ufeffa harmless text".encode())
+    for value in ({"data": picture}, {"blob": text}, {"blob": "!", "data": 7}):
+        assert back(Chunk(value=value))[0] is value
+
+
 def test_a_secret_in_a_name_stops_the_result() -> None:
     with pytest.raises(Stopped) as stopped:
         back(Chunk(value={"rows": [{GITHUB: 1}]}))
@@ -152,31 +178,141 @@ def test_a_completion_is_redacted_everywhere_but_in_its_tool_calls() -> None:
     assert "1111" not in repr(choice["logprobs"])
 
 
+def text(value: str, part: int = 0, kind: str = "text") -> Chunk:
+    """A piece of a streamed answer."""
+    return Chunk(value={"part": part, "kind": kind, "text": value}, whole=False)
+
+
+def said(values: list[Any]) -> list[str]:
+    """What was released of each part, in order; other pieces as they are."""
+    out: list[Any] = []
+    last = None
+    for value in values:
+        place = (value.get("part"), value.get("kind"))
+        if place == last:
+            out[-1] += value["text"]
+        else:
+            out.append(value.get("text", value))
+        last = place if "text" in value else None
+    return out
+
+
 @pytest.mark.parametrize("size", [1, 7, 50, 400])
 def test_a_streamed_completion_leaks_no_character(size: int) -> None:
-    text = f"Here it is: {GITHUB}, and the card {CARD}. " + "That is all. " * 30
-    chunks = [Chunk(value=text[i : i + size], whole=False) for i in range(0, len(text), size)]
-    out = "".join(back(*chunks, kind="model"))
-    assert out == text.replace(GITHUB, "[secret withheld]").replace(CARD, "[card withheld]")
+    words = f"Here it is: {GITHUB}, and the card {CARD}. " + "That is all. " * 30
+    chunks = [text(words[i : i + size]) for i in range(0, len(words), size)]
+    (out,) = said(back(*chunks, kind="model"))
+    assert out == words.replace(GITHUB, "[secret withheld]").replace(CARD, "[card withheld]")
 
 
 def test_a_streamed_injection_stops_and_nothing_held_back_leaves() -> None:
     async def run() -> None:
         passage = await GuardRing(EngineGuard(), SETTINGS).enter(call("model", {}), {})
-        assert list(await passage.release(Chunk(value="Well. ", whole=False))) == []
+        assert list(await passage.release(text("Well. "))) == []
         with pytest.raises(Stopped):
-            await passage.release(Chunk(value=ATTACK, whole=False))
+            await passage.release(text(ATTACK))
 
     asyncio.run(run())
 
 
 def test_held_text_comes_before_a_whole_chunk_that_follows() -> None:
-    assert back(Chunk(value="first", whole=False), Chunk(value={"x": 1}), kind="model") == ["first", {"x": 1}]
+    assert said(back(text("first"), Chunk(value={"x": 1}), kind="model")) == ["first", {"x": 1}]
 
 
-def test_a_streamed_piece_that_is_no_text_stops() -> None:
-    with pytest.raises(Stopped):
-        back(Chunk(value={"x": 1}, whole=False), kind="model")
+def test_each_part_of_a_streamed_answer_is_held_back_by_itself_and_leaves_before_the_next() -> None:
+    key = [text(GITHUB[:20], 1), text(GITHUB[20:] + " is it", 1)]
+    thought = "think " * 40
+    chunks = [text(thought, 0, "thinking"), *key, text("end", 2)]
+    assert said(back(*chunks, kind="model")) == [thought, "[secret withheld] is it", "end"]
+    assert said(back(text("a", 0, "thinking"), text("b", 0), text("c", 1), kind="model")) == ["a", "b", "c"]
+
+
+def test_a_secret_on_both_sides_of_a_whole_piece_leaves_no_more_than_its_beginning() -> None:
+    call_ = Chunk(value={"part": 0, "opaque": {"signature": "x"}})
+    first, _, rest = said(back(text("the key: " + GITHUB[:20]), call_, text(GITHUB[20:] + " ends"), kind="model"))
+    assert first == "the key: " + GITHUB[:20]
+    assert rest == "[secret withheld] ends"
+
+
+@pytest.mark.parametrize("value", [
+    {"x": 1}, "text", {"part": 0, "kind": "text", "text": 1}, {"part": True, "kind": "text", "text": "a"},
+    {"part": -1, "kind": "text", "text": "a"}, {"part": 0, "kind": "tool", "text": "a"},
+    {"part": 0, "kind": "text", "text": "a", "more": 1},
+])
+def test_a_streamed_piece_that_is_no_text_of_a_part_stops(value: Any) -> None:
+    with pytest.raises(Stopped) as stopped:
+        back(Chunk(value=value, whole=False), kind="model")
+    assert stopped.value.denied.code == "bad_chunk"
+
+
+def test_parts_that_come_out_of_order_stop() -> None:
+    with pytest.raises(Stopped) as stopped:
+        back(text("a", 3), text("b", 2), kind="model")
+    assert stopped.value.denied.code == "bad_chunk"
+
+
+def test_what_only_a_tool_or_the_provider_reads_is_not_touched() -> None:
+    sealed = {"signature": GITHUB, "data": GITHUB, "encrypted_content": GITHUB}
+    for value in (
+        {"part": 1, "call": {"id": "c1", "name": "send", "arguments": f'{{"to": "bob@x.example", "n": "{CARD}"}}'}},
+        {"part": 0, "opaque": sealed},
+        {"content": [{"type": "thinking", **sealed}, {"type": "tool_use", "input": {"to": CARD}}]},
+        {"output": [{"type": "function_call", "arguments": CARD}, {"type": "reasoning", **sealed}]},
+    ):
+        assert back(Chunk(value=value), kind="model") == [value]
+    (spoken,) = back(Chunk(value={"content": [{"type": "text", "text": CARD}, {"thinking": IBAN}]}), kind="model")
+    assert "4111" not in str(spoken) and "DE89" not in str(spoken)
+
+
+def base64_of(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
+
+
+def prompts(data: str) -> list[Any]:
+    """One file in each place where a request may have it."""
+    url = f"data:image/png;base64,{data}"
+    source = {"type": "base64", "media_type": "image/png", "data": data}
+    contents = ([{"type": "image_url", "image_url": {"url": url}}], [{"type": "file", "file": {"file_data": url}}],
+                [{"type": "image", "source": source}],
+                [{"type": "tool_result", "content": [{"type": "image", "source": source}]}])
+    inputs = ({"content": [{"type": "input_image", "image_url": url}]},
+              {"content": [{"type": "input_file", "file_data": url}]},
+              {"type": "function_call_output", "output": [{"type": "input_image", "image_url": url}]})
+    return [*({"api": "x", "request": {"messages": [{"role": "user", "content": one}]}} for one in contents),
+            *({"api": "responses", "request": {"input": [one]}} for one in inputs)]
+
+
+def test_pictures_are_not_scanned_as_words_and_the_words_beside_them_are() -> None:
+    for args in prompts(base64_of(PNG)):
+        guard = EngineGuard()
+        passage, _ = enter(args, "model", guard=guard)
+        assert isinstance(passage.verdict, Allowed)
+        assert all(len(one) < 1000 for _, texts in guard.asked for one in texts)
+        args["request"]["note"] = GITHUB
+        assert isinstance(enter(args, "model")[0].verdict, Denied)
+
+
+def test_a_picture_that_is_text_is_scanned_as_that_text_and_one_that_is_nothing_as_it_stands() -> None:
+    for args in [*prompts(base64_of(f"the key is {GITHUB}".encode())), *prompts(GITHUB)]:
+        passage, _ = enter(args, "model")
+        assert isinstance(passage.verdict, Denied) and passage.verdict.code == "sensitive_argument"
+
+
+def test_a_document_of_plain_text_is_scanned_however_it_begins() -> None:
+    source = {"type": "text", "media_type": "text/plain", "data": base64_of(PNG) + GITHUB}
+    block = {"type": "document", "source": source}
+    passage, _ = enter({"request": {"messages": [{"role": "user", "content": [block]}]}}, "model")
+    assert isinstance(passage.verdict, Denied)
+
+
+def test_a_member_that_only_has_a_files_name_is_scanned() -> None:
+    hidden = {"source": {"data": base64_of(PNG) + " " + GITHUB}}
+    use = {"type": "tool_use", "name": "f", "input": {"content": [hidden]}}
+    passage, _ = enter({"request": {"messages": [{"role": "assistant", "content": [use]}]}}, "model")
+    assert isinstance(passage.verdict, Denied)
 
 
 def test_without_a_guard_nothing_enters_nothing_is_released_nothing_is_listed() -> None:
@@ -187,7 +323,7 @@ def test_without_a_guard_nothing_enters_nothing_is_released_nothing_is_listed() 
 
     async def run() -> None:
         guard = EngineGuard()
-        for chunk in (Chunk(value="x"), Chunk(value="x", whole=False)):
+        for chunk in (Chunk(value="x"), text("x")):
             guard.fault = None
             passage = await GuardRing(guard, SETTINGS).enter(call("model", {}), {})
             guard.fault = DEAD
@@ -204,7 +340,7 @@ def test_a_stream_whose_guard_dies_gives_away_not_one_character_more() -> None:
     async def run() -> None:
         guard = EngineGuard()
         passage = await GuardRing(guard, SETTINGS).enter(call("model", {}), {})
-        await passage.release(Chunk(value="word " * 60 + GITHUB, whole=False))
+        await passage.release(text("word " * 60 + GITHUB))
         guard.fault = DEAD
         with pytest.raises(Stopped):
             await passage.finish()
@@ -250,3 +386,9 @@ def test_the_flow_ring_learns_what_a_result_carried() -> None:
         assert facts["guard"]["result"]["categories"] == {"card": 1, "email": 1}
 
     asyncio.run(run())
+
+
+def test_what_answers_a_servers_question_is_judged_as_an_argument() -> None:
+    asked = dataclasses.replace(call(args={"q": "x"}), inputs={"responses": {"a": CARD}, "state": ""})
+    verdict = asyncio.run(GuardRing(EngineGuard(), SETTINGS).enter(asked, {})).verdict
+    assert isinstance(verdict, Denied) and verdict.code == "sensitive_argument"

@@ -248,13 +248,39 @@ def test_a_stream_that_must_have_overdrawn_the_budget_is_stopped() -> None:
     async def run() -> None:
         calls, _ = caller(role=Limits(tokens_per_session=200))
         passage = await calls.enter(kind="model", args={"max_tokens": 10})
-        chunk = Chunk(value="x" * 400, whole=False)
+        chunk = Chunk(value={"part": 0, "kind": "text", "text": "x" * 400}, whole=False)
         for _ in range(3):
             assert await passage.release(chunk) == (chunk,)
         with pytest.raises(Stopped) as stopped:
             for _ in range(3):
                 await passage.release(chunk)
         assert stopped.value.denied.code == "budget_exhausted"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(("end", "said", "used"), [
+    ("unknown", Usage(), 9000 // 3 + 1),  # hung up before the end, where the upstream counts
+    ("stopped", Usage(), 9000 // 3 + 1),
+    ("done", Usage(tokens_in=1, tokens_out=1), 9000 // 8),  # an upstream that says less than it gave
+    ("failed", Usage(), 9000 // 8),
+])
+def test_what_went_out_of_an_answer_is_spent_whatever_is_said_of_it(
+    end: End, said: Usage, used: int, whole: bool
+) -> None:
+    async def run() -> None:
+        calls, _ = caller(role=Limits(tokens_per_session=50_000))
+        passage = await calls.enter(kind="model")
+        call = {"id": "c", "name": "read", "arguments": "x" * 900}
+        piece = {"part": 0, "call": call} if whole else {"part": 0, "kind": "text", "text": "x" * 900}
+        for _ in range(10):
+            await passage.release(Chunk(value=piece, whole=whole))
+        await passage.leave(end, said)
+        prompt, answer = estimate({})
+        await calls.enter(kind="model")
+        left = calls.facts["limits"]["agent"]["tokens_per_session"]["remaining"]
+        assert used <= 50_000 - left - (prompt + answer) < used + 10
 
     asyncio.run(run())
 
@@ -411,8 +437,25 @@ def test_an_attempt_budget_counts_calls_and_bytes_and_refunds_nothing() -> None:
 @pytest.mark.parametrize(("request_", "answer"), [
     ({}, 1024), ({"max_tokens": 7}, 7), ({"max_tokens": 7, "max_completion_tokens": 9}, 9),
     ({"max_tokens": -1}, 1024), ({"max_tokens": True}, 1024), ({"max_tokens": "7"}, 1024),
-    ({"max_tokens": 7, "n": 3}, 21), ({"max_tokens": 7, "n": 0}, 7), ({"max_tokens": None}, 1024),
+    ({"max_output_tokens": 11}, 11), ({"max_tokens": None}, 1024),
 ])
 def test_a_reservation_covers_the_prompt_and_the_longest_answer(request_: dict[str, object], answer: int) -> None:
     assert estimate(request_)[1] == answer
     assert estimate({**request_, "messages": ["x" * 3000]})[0] > 1000
+    for api in ("chat", "responses", "messages"):
+        assert estimate({"api": api, "request": request_}) == estimate(request_)
+
+
+def test_a_picture_costs_what_providers_count_and_a_document_or_a_member_of_that_name_its_length() -> None:
+    long = "iVBORw0KGgo" + "A" * 300_000
+    url = f"data:image/png;base64,{long}"
+    source = {"type": "base64", "media_type": "image/png", "data": long}
+    for api, messages in (
+        ("chat", {"messages": [{"content": [{"type": "image_url", "image_url": {"url": url}}]}]}),
+        ("responses", {"input": [{"content": [{"type": "input_image", "image_url": url}]}]}),
+        ("messages", {"messages": [{"content": [{"content": [{"type": "image", "source": source}]}]}]}),
+    ):
+        assert 8000 < estimate({"api": api, "request": messages})[0] < 9000
+    document = {"type": "base64", "media_type": "application/pdf", "data": long}  # begins like a picture
+    request = {"messages": [{"content": [{"source": document}, {"input": {"source": source, "url": url}}]}]}
+    assert estimate({"api": "messages", "request": request})[0] > 300_000

@@ -14,6 +14,7 @@ from ringwall.manifest.types import (
     Manifest,
     Model,
     Operation,
+    ProviderTool,
     Role,
     SvidGrant,
     Tenant,
@@ -23,6 +24,7 @@ from ringwall.policy.data import policy_data
 
 CALL = "ringwall/decide/call"
 LIST = "ringwall/decide/list"
+SEARCH = {"web_search": ProviderTool(name="web_search", effect="fetch")}
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ def fake_pattern(text: str) -> FakePattern:
     return FakePattern(kind, tuple(part for part in value.split("/") if part), value.endswith("/"))
 
 
+def _model(name: str) -> Model:
+    return Model(name=name, wire="openai", url="https://llm.example/v1", provider_tools=SEARCH)
+
+
 def manifest() -> Manifest:
     path, amount = ArgumentRole(role="selector", kind="path"), ArgumentRole(role="param")
     docs = ToolServer(name="docs", command=("docs",), ops={
@@ -48,7 +54,7 @@ def manifest() -> Manifest:
         "pay": Operation(effect="pay", args={"to": ArgumentRole(role="target", kind="id"), "amount": amount}),
     })
     svid = SvidGrant(x509=True, audiences=("billing.example",))
-    role = Role(name="analyst", models=("main",), svid=svid, tools={
+    role = Role(name="analyst", models=("main", "second", "second/web_search", "main_x"), svid=svid, tools={
         "docs/read": Grant(tool="docs/read", resources=("path:/srv/team-1/", "path:/srv/one.txt"),
                            max={"limit": 200}),
         "docs/search": Grant(tool="docs/search"),
@@ -61,7 +67,7 @@ def manifest() -> Manifest:
     other = Tenant(name="other", roles={"analyst": Role(name="analyst")},
                    agents={"ana": Agent(name="ana", role="analyst")})
     return Manifest(version=1, trust_domain="acme.example", path=Path("/nowhere/ringwall.toml"),
-                    models={"main": Model(name="main", wire="openai", url="https://llm.example/v1")},
+                    models={name: _model(name) for name in ("main", "second", "main_x")},
                     tools={"docs": docs, "bank": bank}, tenants={"acme": acme, "other": other})
 
 

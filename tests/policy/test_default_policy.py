@@ -6,7 +6,7 @@ import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from tests.policy.compile import the_opa
@@ -28,6 +28,7 @@ from ringwall.manifest.types import NamedOperator, Operators
 from ringwall.policy.build import SOURCES
 from ringwall.policy.data import policy_data
 from ringwall.policy.embedded import EmbeddedPolicy
+from ringwall.wire.models.messages_types import ClientTool
 
 POLICY = EmbeddedPolicy.default(data())
 
@@ -38,6 +39,17 @@ def decide(**changes: Any) -> Any:
 
 PAY = {"target": "bank/pay", "args": {"to": "alice", "amount": 5},
        "resources": [resource("alice", type="id", argument="to")]}
+
+
+
+def model(target: str, *tools: Any, api: str = "responses", **more: Any) -> dict[str, Any]:
+    """A call of a model; the tools are as that API spells them."""
+    request = {"model": target, **({"tools": list(tools)} if tools else {}), **more}
+    return {"kind": "model", "target": target, "args": {"api": api, "request": request}, "resources": []}
+
+
+OWN = {"type": "function", "name": "read"}
+SEARCH = {"type": "web_search"}
 
 X509 = {"kind": "secret", "target": "svid/x509", "args": {}, "resources": []}
 JWT = {"kind": "secret", "target": "svid/jwt", "args": {"audience": ["billing.example"]}, "resources": []}
@@ -53,6 +65,9 @@ GIVEN: list[dict[str, Any]] = [
     {"target": "ringwall/list", "args": {}, "resources": []},
     {"subject": subject("gus", role="guest"), "target": "ringwall/list", "args": {}, "resources": []},
     {"kind": "model", "target": "main", "args": {"messages": []}, "resources": []},
+    model("main", OWN, {"name": "read", "input_schema": {}}, {"type": "custom", "name": "read"}),
+    model("second", OWN, SEARCH, {"type": "web_search_20250305", "name": "web_search"}),
+    model("second", api="chat", web_search_options={}),
     {"subject": subject("tom", number=7)},
     {"subject": operator(), "kind": "operate", "target": "run", "args": {"agent": "ana"}, "resources": []},
     {"subject": operator(), "kind": "operate", "target": "freeze", "args": {}, "resources": []},
@@ -117,6 +132,23 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"kind": "model", "target": "docs/read"}, "not_granted"),
     ({"kind": "model", "target": "other"}, "not_granted"),
     ({"kind": "model", "target": "main", "subject": subject("gus", role="guest")}, "not_granted"),
+    # a provider's own tools, whatever the other rings say of them
+    (model("main", OWN, SEARCH), "provider_tool_not_granted"),
+    ({**model("main", SEARCH), "facts": {"identity": {"attested": True}, "capability": {"granted": True}}},
+     "provider_tool_not_granted"),
+    (model("main", api="chat", web_search_options={}), "provider_tool_not_granted"),
+    (model("main_x", SEARCH), "provider_tool_not_granted"),
+    (model("second", {"type": "web_searcher"}), "provider_tool_not_granted"),
+    (model("second", {"type": "code_execution_20250825"}), "provider_tool_not_granted"),
+    (model("second", SEARCH, {"type": ["function"]}), "provider_tool_not_granted"),
+    (model("second", {"type": None}), "provider_tool_not_granted"),
+    (model("second", {"type": ""}), "provider_tool_not_granted"),
+    (model("second", "function"), "provider_tool_not_granted"),
+    (model("second", tools={"0": OWN}), "provider_tool_not_granted"),
+    (model("second", tools="function"), "provider_tool_not_granted"),
+    ({**model("main"), "args": {"tools": [SEARCH]}}, "provider_tool_not_granted"),
+    ({**model("main"), "args": None}, "provider_tool_not_granted"),
+    (model("second/web_search"), "not_granted"),
     ({"kind": "secret"}, "not_granted"),
     ({**JWT, "target": "svid/x509"}, "not_granted"),
     ({**JWT, "target": "svid/wit"}, "not_granted"),
@@ -282,3 +314,27 @@ def test_the_real_opa_decides_the_same(tmp_path: Path) -> None:
                           capture_output=True, check=True)
     opa = json.loads(done.stdout)["result"][0]["expressions"][0]["value"]
     assert opa == [POLICY.evaluate(CALL, one) for one in asked]
+
+
+INPUTS = {"responses": {"q": "yes"}, "state": ""}
+
+
+def test_a_servers_question_is_answered_only_by_who_may_answer_it() -> None:
+    assert decide(inputs=INPUTS)["allow"] is False
+    base = data()
+    tools = base["ringwall"]["tenants"]["acme"]["roles"]["analyst"]["tools"]
+    [server] = {name.partition("/")[0] for name in [document()["call"]["target"]]}
+    tools[f"{server}/elicitation.create"] = {"args": {}, "resources": [], "max": {}, "effect": "read",
+                                             "approval": "never"}
+    policy = EmbeddedPolicy.default(base)
+    assert policy.evaluate(CALL, document(inputs=INPUTS))["allow"] is True
+    assert policy.evaluate(CALL, document(inputs=None))["allow"] is True  # named at all: judged the same way
+
+
+def test_tools_that_a_provider_named_and_the_agent_runs_are_its_own() -> None:
+    """The wire's list and the policy's must be one: what only one of them knows is refused by the other."""
+    kinds = get_args(get_type_hints(ClientTool)["type"])
+    assert len(kinds) > 5
+    for kind in kinds:
+        assert decide(**model("main", {"type": kind, "name": "x"}, api="messages"))["allow"] is True, kind
+    assert decide(**model("main", {"type": "bash_29990101", "name": "x"}, api="messages"))["allow"] is False

@@ -80,23 +80,32 @@ class Garbage:
 
 
 class FailingPassage:
-    """A passage that lets the call in and fails on the way back."""
+    """A passage that lets the call in and fails on the way back: at once, behind the first piece, or at the end."""
 
     def __init__(self, passage: Passage, how: str) -> None:
         self.verdict = passage.verdict
         self.leave = passage.leave
-        self.finish = passage.finish
+        self._passage = passage
         self._how = how
+        self._begun = False
 
     async def release(self, chunk: Chunk) -> Sequence[Chunk]:
-        match self._how:
-            case "raises on the way back":
-                raise OSError("broken")
-            case "hangs on the way back":
-                await asyncio.Event().wait()
-            case "answers garbage on the way back":
-                return ["all of it"]  # type: ignore[list-item]
-        return [chunk]
+        if self._how.endswith("on the way back") or (self._begun and self._how.endswith("in the middle")):
+            return await self._fail()
+        self._begun = True
+        return await self._passage.release(chunk)
+
+    async def finish(self) -> Sequence[Chunk]:
+        if self._how.endswith("at the end"):
+            return await self._fail()
+        return await self._passage.finish()
+
+    async def _fail(self) -> Sequence[Chunk]:
+        if self._how.startswith("raises"):
+            raise OSError("broken")
+        if self._how.startswith("hangs"):
+            await asyncio.Event().wait()
+        return ["all of it"]  # type: ignore[list-item]
 
 
 class ImpatientWall(Wall):
@@ -107,7 +116,7 @@ class ImpatientWall(Wall):
     async def _ask(self, ring: Ring, call: Call, facts: Facts) -> Passage:
         name, how = fault_of(self.manifest)
         self._ring_seconds = PATIENCE if (name, how) == (ring.name, "hangs") else RING_SECONDS
-        running.RELEASE_SECONDS = PATIENCE if how == "hangs on the way back" else RELEASE_SECONDS
+        running.RELEASE_SECONDS = PATIENCE if how.startswith("hangs ") else RELEASE_SECONDS
         return await super()._ask(ring, call, facts)
 
 

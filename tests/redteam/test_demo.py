@@ -27,6 +27,9 @@ STOPPED_BY = {
     "forged-certificate": "certificate", "look-alike-domain": "capability", "stolen-socket": "identity",
     "message-twice": "task book", "other-tenants-task": "capability", "passed-on-payment": "capability",
     "uninvited-task": "capability",
+    "inside-by-page": "capability", "rug-pull": "capability", "shadowed-tool": "capability",
+    "search-by-provider": "capability", "token-passed-on": "capability", "token-given-back": "egress",
+    "unoffered-call": "wire",
     "model-key": "kernel", "state-folder": "kernel", "datagram-out": "kernel", "direct-connect": "kernel",
 }  # fmt: skip
 
@@ -67,6 +70,9 @@ def test_the_record_of_each_says_the_same(shown: Shown) -> None:
             assert [entry["ring"] for entry in record["stopped_by"]] == [by], attack["id"]
         elif by == "task book":
             assert record["outcome"]["clear"]["code"] == "duplicate_message", attack["id"]
+        elif by in {"wire", "egress"}:
+            code = {"wire": "bad_answer", "egress": "upstream_echoes_secret"}[by]
+            assert record["outcome"]["clear"]["code"] == code, attack["id"]
         elif by == "resolver":
             assert record["clear"]["type"] == "refused_before_call", attack["id"]
         elif by == "kernel" and record["clear"]["type"] == "launch":

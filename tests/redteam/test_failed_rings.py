@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from tests.models import provider
+from tests.models.fake_upstream import Upstream, upstream
 from tests.stack import Puppet, Stack, kill, wait_for
 
 from ringwall.audit.records import Record
@@ -17,9 +20,15 @@ RINGS = ("identity", "capability", "limits", "flow", "guard", "policy")
 MANIFEST = """
 version = 1
 trust_domain = "acme.example"
+[models.main]
+wire = "openai"
+url = "{url}"
+clearance = "private"
 [tools.echo]
 builtin = "echo"
 clearance = "private"
+[tenants.acme.roles.clerk]
+models = ["main"]
 [tenants.acme.roles.clerk.tools]
 "echo/echo" = []
 [tenants.acme.agents.ana]
@@ -57,8 +66,14 @@ class FailingStack(Stack):
 
 
 @pytest.fixture(scope="module")
-def stack() -> Generator[FailingStack]:
-    with FailingStack(lambda _: MANIFEST) as running:
+def model() -> Generator[Upstream]:
+    with upstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stack(model: Upstream) -> Generator[FailingStack]:
+    with FailingStack(lambda _: MANIFEST.format(url=model.url("s_normal"))) as running:
         yield running
         assert running.status()["restarts"] == 0, "".join(running.log)
         assert running.verify().ok
@@ -113,6 +128,32 @@ def test_garbage_on_the_way_back_is_not_an_answer(stack: FailingStack, agent: Pu
     outcome = stack.last_outcome()
     assert outcome.clear["end"] in {"stopped", "unknown"}
     assert outcome.clear["released"] is None
+
+
+@pytest.mark.parametrize("ring", RINGS)
+@pytest.mark.parametrize("where", ["on the way back", "in the middle", "at the end"])
+@pytest.mark.parametrize("how", ["raises", "hangs", "answers garbage"])
+def test_a_ring_that_fails_in_a_streamed_completion_ends_it_without_its_end(
+    stack: FailingStack, agent: Puppet, model: Upstream, ring: str, where: str, how: str
+) -> None:
+    model.seen.clear()
+    assert "data: [DONE]" in completed(agent)
+    stack.fail(ring, f"{how} {where}")
+    body = completed(agent)
+    assert "ring_failed" in body and "data: [DONE]" not in body, body
+    assert where == "at the end" or '"content":"h' not in body, body  # not one word that this ring has not judged
+    outcome = stack.last_outcome()
+    assert (outcome.clear["end"], outcome.clear["code"]) == ("stopped", "ring_failed")
+    assert (outcome.clear["released"] is None) is (where == "on the way back")
+    assert len(model.seen) == 2
+
+
+def completed(agent: Puppet) -> str:
+    """What comes of a streamed completion."""
+    asked = json.dumps(provider.request("chat", stream=True))
+    head = ["POST /openai/v1/chat/completions HTTP/1.1", "Host: x", "Content-Type: application/json",
+            "Connection: close", f"Content-Length: {len(asked)}", "", asked]
+    return str(agent.do("raw", data="\r\n".join(head))["body"])
 
 
 @pytest.mark.parametrize("ring", RINGS)

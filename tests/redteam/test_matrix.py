@@ -28,7 +28,8 @@ def test_every_attack_fails_with_this_single_liar(liar: liars.Barrier) -> None:
     result = matrix.run(quiet, [liar])
     assert {attack.id for attack in result.attacks} == set(ATTACKS)
     cells = {attack.id: result.cell(attack, liar) for attack in result.attacks}
-    assert {name for name, cell in cells.items() if cell == "h"} == {"secret-by-search"}
+    held = {"secret-by-search", *(("rug-pull", "shadowed-tool") if liar == "capability" else ())}
+    assert {name for name, cell in cells.items() if cell == "h"} == held
     assert set(cells.values()) == {".", "h"}
     assert result.benign(liar) == "ok"
     assert result.ok
@@ -84,6 +85,13 @@ def test_an_accepted_single_point_is_shown_with_its_reason() -> None:
     assert (other.cell(attack, "flow"), other.ok) == ("X", False)
 
 
+def test_a_part_of_the_matrix_has_its_own_columns_only() -> None:
+    part = replace(crossed(), worked={"wire": frozenset[str]()})
+    text = table.show_matrix(part)
+    assert "Columns: wire." in text
+    assert [line.split()[1:] for line in text.splitlines() if line.startswith("  rug-pull ")] == [["."]]
+
+
 @pytest.mark.parametrize("text", [table.show_matrix(crossed(frozenset(ATTACKS))),
                                   table.show_claims(Claims(claims=tuple(
                                       Claim(attack=attack, worked=False, alone=frozenset())
@@ -98,8 +106,9 @@ def test_the_tables_fit_a_terminal(text: str) -> None:
 @pytest.mark.parametrize("form", ["--json", "table"])
 def test_the_exit_code_is_0_only_if_both_hold(
         monkeypatch: pytest.MonkeyPatch, worked: bool, true: bool, code: int, form: str) -> None:
-    monkeypatch.setattr(matrix, "run", lambda say: crossed(frozenset({"wrong-tool"} if worked else ())))
-    monkeypatch.setattr(claims, "run", lambda say: claimed(ATTACKS["wrong-tool"], worked=true))
+    found = crossed(frozenset({"wrong-tool"} if worked else ()))
+    monkeypatch.setattr(matrix, "run", lambda say, barriers, attacks: found)
+    monkeypatch.setattr(claims, "run", lambda say, attacks: claimed(ATTACKS["wrong-tool"], worked=true))
     more = [form] if form == "--json" else []
     assert CliRunner().invoke(main, ["redteam", "--matrix", "--claims", *more]).exit_code == code
     assert CliRunner().invoke(main, ["redteam", "--matrix", *more]).exit_code == int(worked)
@@ -108,6 +117,25 @@ def test_the_exit_code_is_0_only_if_both_hold(
 
 def test_it_wants_to_know_what_to_do() -> None:
     assert CliRunner().invoke(main, ["redteam"]).exit_code == 2
+
+
+def test_a_part_of_it_is_named_by_attack_and_barrier(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[list[str], list[str]]] = []
+
+    def run(say: object, barriers: list[str], attacks: list[Attack]) -> Matrix:
+        asked.append((barriers, [attack.id for attack in attacks]))
+        return crossed()
+
+    monkeypatch.setattr(matrix, "run", run)
+    arguments = ["redteam", "--matrix", "--attack", "rug-pull", "--attack", "flood", "--barrier", "wire"]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    assert asked == [(["wire"], ["rug-pull", "flood"])]
+
+
+@pytest.mark.parametrize("unknown", [["--attack", "flod"], ["--barrier", "kernel"]])
+def test_an_attack_or_barrier_that_there_is_not_is_refused(unknown: list[str]) -> None:
+    done = CliRunner().invoke(main, ["redteam", "--matrix", *unknown])
+    assert (done.exit_code, unknown[1] in done.output) == (2, True)
 
 
 @pytest.mark.parametrize("names", [[], [""], ["capability,"], ["kernel"], ["flow,flow"]])

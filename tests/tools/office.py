@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ringwall.call import Chunk, Json, Last
 from ringwall.clock import SystemClock
-from ringwall.tools.protocol import Hello, ModelConfig, ServerConfig
+from ringwall.tools.protocol import Hello, ModelConfig, OutletRefused, ServerConfig
 from ringwall.tools.sidecar_client import SidecarClient, Times
 
 SERVERS = Path(__file__).parent / "servers"
@@ -29,11 +29,13 @@ class Spawner:
         self.commands = commands
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.starts: list[str] = []
+        self.listeners: dict[str, socket.socket] = {}  # of servers with an outlet
 
-    async def __call__(self, name: str) -> tuple[int, int]:
+    async def __call__(self, name: str) -> tuple[int, ...]:
         self.end(name)
         self.starts.append(name)
-        return self._start(name)
+        listener = self.listeners.get(name)
+        return self._start(name) if listener is None else (*self._start(name), os.dup(listener.fileno()))
 
     def _start(self, name: str) -> tuple[int, int]:
         process = subprocess.Popen(
@@ -119,10 +121,13 @@ async def sidecar(
     models: dict[str, ModelConfig] | None = None,
     times: Times | None = None,
     verify: Callable[[str, Sequence[Json]], None] = no_pins,
+    configs: dict[str, ServerConfig] | None = None,
+    on_refused: Callable[[OutletRefused], None] = lambda _: None,
 ) -> AsyncGenerator[Sidecar, None]:
     """A running sidecar with these servers, and ``builtin`` which is the echo."""
     spawner = Spawner(commands or {})
     servers = {name: ServerConfig() for name in spawner.commands} | {"builtin": ServerConfig(builtin="echo")}
+    servers |= configs or {}
     downs: list[str] = []
     client = SidecarClient(
         hello=Hello(tenant="acme", servers=servers, models=models or {}),
@@ -131,6 +136,7 @@ async def sidecar(
         clock=SystemClock(),
         times=times,
         on_down=downs.append,
+        on_refused=on_refused,
     )
     made = Sidecar(client, spawner)
     made.downs = downs

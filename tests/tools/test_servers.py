@@ -14,6 +14,7 @@ from tests.tools.office import SERVERS, Sidecar, gate, gather, sidecar
 from ringwall.call import Call, CallId, Json, Last, Process, SessionId, Target
 from ringwall.errors import RingwallError, Unavailable
 from ringwall.identity.spiffe import SpiffeId
+from ringwall.manifest.types import ToolServer
 from ringwall.tools.effect import ToolEffect
 from ringwall.tools.sidecar_client import Times
 
@@ -257,7 +258,7 @@ def test_no_descriptor_of_a_server_stays_open_in_the_core() -> None:
             for _ in range(3):
                 at.spawner.running["office"].send_signal(signal.SIGKILL)
                 while (await ask(at, "office", "pid"))[1] != "done":
-                    at.client._keepers["office"]._not_before = 0.0
+                    at.client._keepers.pipes["office"]._not_before = 0.0
             assert open_descriptors() == before
 
     asyncio.run(run())
@@ -280,7 +281,9 @@ def test_the_effect_goes_to_the_sidecar_of_the_attested_tenant() -> None:
                 asked.append(tenant)
                 return at.client if len(asked) == 1 else None
 
-            effect = ToolEffect(lookup, lambda _: True)  # type: ignore[arg-type]
+            server = ToolServer(name="builtin", builtin="echo")
+            effect = ToolEffect(lookup, lambda _: True, servers={"builtin": server},  # type: ignore[arg-type]
+                                outward=None, credentials=None)  # type: ignore[arg-type]
             call = tool_call("builtin/echo", {"text": "hi"})
             values, last = await gather(effect.run(call, {}))
             assert (values, last.end) == ([{"text": "hi"}], "done")

@@ -20,9 +20,11 @@ from ringwall.clock import SystemClock
 from ringwall.errors import BadInput, RingwallError, Unavailable
 from ringwall.tools import protocol
 from ringwall.tools.keeper import STEADY_S, Keeper
+from ringwall.tools.keepers import NEWS
 from ringwall.tools.pending import Calls, Pending
 from ringwall.tools.protocol import (
     Attach,
+    CallModel,
     CallTool,
     Cancel,
     Changed,
@@ -36,7 +38,7 @@ from ringwall.tools.protocol import (
     Ready,
     ServerConfig,
 )
-from ringwall.tools.sidecar_client import NEWS, SidecarClient, Times
+from ringwall.tools.sidecar_client import SidecarClient, Times
 from ringwall.wire import frames
 
 
@@ -207,12 +209,12 @@ def test_a_value_that_is_no_json_ends_only_its_own_call() -> None:
 
 def test_a_call_that_is_not_answered_ends_in_time_and_is_cancelled() -> None:
     async def run() -> None:
-        async with taken_over(Times(tool_s=0.05, model_s=0.05)) as fake:
+        async with taken_over(Times(tool_s=0.05)) as fake:
             _, last = await gather(fake.client.run_tool("b", "echo", {"text": "a"}))
             assert (last.end, last.error and last.error["code"]) == ("unknown", "tool_timeout")
             await fake.hears()
             assert await fake.hears() == Cancel(id=1, why="timeout")
-            async with aclosing(fake.client.run_model("m", b"{}", {})) as answer:
+            async with aclosing(fake.client.run_model("m", b"{}", {}, seconds=0.05)) as answer:
                 async for item in answer:
                     assert isinstance(item, Last)
                     assert (item.end, item.error and item.error["code"]) == ("failed", "model_timeout")
@@ -226,6 +228,52 @@ def test_a_call_that_is_not_answered_ends_in_time_and_is_cancelled() -> None:
             await fake.says(Piece(id=3, value=b'"x"'), Ended(id=3, end="done"))
             values, last = await call
             assert (values, last.end) == (["x"], "done")
+
+    asyncio.run(run())
+
+
+def test_a_streamed_answer_may_have_many_pieces_and_each_has_its_own_time_but_not_without_end() -> None:
+    async def pieces(count: int, *, stream: bool) -> tuple[int, Last, bool]:
+        async with taken_over() as fake:
+            calls = fake.client.run_model("m", b"{}", {}, seconds=20, api="messages", stream=stream)
+            taken = asyncio.create_task(gathered(calls))
+            asked = await fake.hears()
+            assert isinstance(asked, CallModel) and (asked.api, asked.stream) == ("messages", stream)
+            await fake.says(*[Piece(id=1, value=b"1")] * count, Ended(id=1, end="done"))
+            came, last = await taken
+            return len(came), last, fake.client.alive
+
+    async def gathered(items: AsyncGenerator[bytes | Last, None]) -> tuple[list[bytes], Last]:
+        came: list[bytes] = []
+        async with aclosing(items):
+            async for item in items:
+                if isinstance(item, Last):
+                    return came, item
+                came.append(item)
+        raise AssertionError("no end")
+
+    async def run() -> None:
+        count, last, alive = await pieces(protocol.MAX_CHUNKS + 1, stream=True)
+        assert (count, last.end, alive) == (protocol.MAX_CHUNKS + 1, "done", True)
+        _, last, alive = await pieces(2, stream=False)
+        assert (last.end, alive) == ("unknown", False), "an answer that is no stream is one piece"
+
+    asyncio.run(run())
+
+
+def test_a_stream_that_says_nothing_for_too_long_ends_however_much_it_had_said() -> None:
+    async def run() -> None:
+        async with taken_over() as fake:
+            calls = fake.client.run_model("m", b"{}", {}, seconds=0.05, stream=True)
+            async with aclosing(calls):
+                first = asyncio.ensure_future(anext(calls))
+                await fake.hears()
+                await fake.says(Piece(id=1, value=b"1"))
+                assert await first == b"1"
+                last = await anext(calls)
+            assert isinstance(last, Last)
+            assert (last.end, last.error and last.error["code"]) == ("failed", "model_timeout")
+            assert await fake.hears() == Cancel(id=1, why="timeout")
 
     asyncio.run(run())
 

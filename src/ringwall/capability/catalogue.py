@@ -7,13 +7,15 @@ it again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Protocol, cast
 
-from ringwall.call import Digest, Json, canonical, digest
-from ringwall.capability.closing import close
+from ringwall.call import Digest, Json, as_object, canonical, digest
+from ringwall.call import texts as words
+from ringwall.capability.closing import close, given
+from ringwall.capability.imitation import Names
 from ringwall.capability.roles import resource_type, role_problems
 from ringwall.capability.schema import Schema
 from ringwall.errors import BadInput
@@ -22,6 +24,12 @@ from ringwall.manifest.types import Operation, ToolServer
 CHANGED: Final = "its definition changed since it was pinned"
 OWN_SERVER: Final = "ringwall"  # ``ringwall/list``; no tool server may take the name
 MAX_DEFINITION: Final = 64 << 10  # bytes of one definition; the longest real descriptions are a tenth of it
+_ALWAYS: Final = ("name", "description", "inputSchema", "annotations")
+_IF_LISTED: Final = ("title", "outputSchema")  # only then, so that pins from before they were looked at still hold
+_REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
+_DIALECTS: Final = ("http://json-schema.org/", "https://json-schema.org/")  # of the drafts: known, never fetched
+_HINTS: Final[Mapping[str, type]] = MappingProxyType({
+    "title": str, "readOnlyHint": bool, "destructiveHint": bool, "idempotentHint": bool, "openWorldHint": bool})
 
 
 class Pins(Protocol):
@@ -47,7 +55,7 @@ class Tool:
     schema: Schema
     definition: Digest  # of what the server lists now
     pinned: Digest  # of what was reviewed
-    public: Json  # name, description and closed inputSchema: what an agent is shown
+    public: Json  # what an agent is shown: name, description, closed inputSchema; title, outputSchema, annotations
     defaults: Mapping[str, Json]  # of typed arguments: an argument that is left out is judged all the same
     listed: Json = None  # what ``definition`` is the hash of
 
@@ -63,19 +71,31 @@ class Tool:
 
 
 class Catalogue:
-    """All registered tools, by server. Changed by :meth:`register`, :meth:`repin` and :meth:`drop` only."""
+    """All registered tools, by server. Changed by :meth:`register`, :meth:`repin` and :meth:`drop` only.
 
-    def __init__(self, pins: Pins) -> None:
+    Args:
+        pins: what was reviewed.
+        names: of all tools that the manifest declares: none may be taken for another server's.
+
+    """
+
+    def __init__(self, pins: Pins, names: Names | None = None) -> None:
         self._pins = pins
+        self._names = names or Names({})
         self._servers: dict[str, Mapping[str, Tool]] = {}
         self._problems: dict[str, tuple[str, ...]] = {}
 
-    def register(self, server: ToolServer, definitions: Sequence[Json]) -> list[str]:
+    def register(
+        self, server: ToolServer, definitions: Sequence[Json], ours: Collection[str] = frozenset()
+    ) -> list[str]:
         """Take what a server lists, all at once: its former tools are gone when this returns.
 
         Args:
             server: what the manifest says about it.
-            definitions: MCP tool definitions: ``name``, ``description``, ``inputSchema``, ``annotations``.
+            definitions: MCP tool definitions: ``name``, ``title``, ``description``, ``inputSchema``,
+                ``outputSchema``, ``annotations``.
+            ours: operations whose definitions are no server's but the runtime's, closed as far as they are meant to
+                be: what answers a server's question may have any members.
 
         Returns:
             One text per tool that cannot be used (it is not registered) or whose definition changed.
@@ -89,16 +109,18 @@ class Catalogue:
         for op, operation in server.ops.items():
             name = f"{server.name}/{op}"
             try:
-                tool = _build(server.name, op, operation, listed.get(op))
+                closing = given if op in ours else close
+                tool = _build(server.name, op, operation, listed.get(op), self._names, closing)
             except BadInput as error:
                 problems.append(f"{name}: {error.cause}")
                 continue
-            tool = replace(tool, pinned=self._pins.get(name) or tool.definition)
+            reviewed = self._pins.get(name) or Digest(operation.definition) or tool.definition
+            tool = replace(tool, pinned=reviewed)
             if tool.changed:
                 problems.append(_changed(name))
             tools[name] = tool
         for tool in tools.values():
-            if self._pins.get(tool.name) is None:
+            if self._pins.get(tool.name) is None and not tool.changed:
                 self._pins.set(tool.name, tool.definition, tool.listed)
         self._servers[server.name] = MappingProxyType(tools)
         self._problems[server.name] = tuple(problems)
@@ -155,7 +177,8 @@ def _changed(name: str) -> str:
     return f"{name}: {CHANGED}"
 
 
-def _build(server: str, op: str, operation: Operation, listed: dict[str, Json] | None) -> Tool:
+def _build(server: str, op: str, operation: Operation, listed: dict[str, Json] | None, names: Names,
+           closing: Callable[[Json, frozenset[str]], dict[str, Json]]) -> Tool:
     """Check, close and compile one definition; pinned to itself. Raises BadInput."""
     if server == OWN_SERVER:
         raise BadInput(f"the name {OWN_SERVER!r} is taken", code="reserved_name")
@@ -163,22 +186,76 @@ def _build(server: str, op: str, operation: Operation, listed: dict[str, Json] |
         raise BadInput("the server lists no such tool, or lists it twice", code="unknown_tool")
     if problems := role_problems(operation):
         raise BadInput("; ".join(problems), code="bad_role")
-    definition = {key: listed.get(key) for key in ("name", "description", "inputSchema", "annotations")}
+    if why := names.shadowed(server, op):
+        raise BadInput(why, code="shadowed_tool")
+    definition = _definition(listed)
+    closed = closing(definition["inputSchema"], frozenset(operation.args))
+    texts = _texts(definition, closed)
+    if why := names.imitates(server, texts):
+        raise BadInput(why, code="shadowed_tool")
+    name = f"{server}/{op}"
+    made = digest(definition)
+    public = {"name": name, "description": texts["description"], "inputSchema": closed, **_shown(definition)}
+    return Tool(name=name, server=server, op=op, operation=operation, schema=Schema(closed), definition=made,
+                pinned=made, public=public, defaults=_defaults(operation, closed["properties"]), listed=definition)
+
+
+def _definition(listed: Mapping[str, Json]) -> dict[str, Json]:
+    """The parts of what a server lists that are pinned. Raises BadInput: they are no JSON, or too much."""
+    definition = {key: listed.get(key) for key in _ALWAYS}
+    definition |= {key: listed[key] for key in _IF_LISTED if listed.get(key) is not None}
     try:
         size = len(canonical(definition))
     except (RecursionError, TypeError, ValueError):
         raise BadInput("its definition is not JSON, or is nested too deeply", code="bad_definition") from None
     if size > MAX_DEFINITION:
         raise BadInput(f"its definition has more than {MAX_DEFINITION} bytes", code="bad_definition")
-    description = definition["description"] or ""
-    if not isinstance(description, str):
-        raise BadInput("its description is not a text", code="bad_definition")
-    closed = close(definition["inputSchema"], frozenset(operation.args))
-    name = f"{server}/{op}"
-    made = digest(definition)
-    return Tool(name=name, server=server, op=op, operation=operation, schema=Schema(closed), definition=made,
-                pinned=made, public={"name": name, "description": description, "inputSchema": closed},
-                defaults=_defaults(operation, closed["properties"]), listed=definition)
+    return definition
+
+
+def hash_of(listed: Mapping[str, Json]) -> Digest:
+    """What a definition is pinned by. Raises BadInput: it is none."""
+    return digest(_definition(listed))
+
+
+def _texts(definition: Mapping[str, Json], closed: Json) -> dict[str, str]:
+    """What people and models read of a definition, by where it stands. Raises BadInput: it is no text."""
+    hints = as_object(definition["annotations"]) or {}
+    texts = {"description": definition["description"] or "", "title": definition.get("title", "")}
+    for what, text in texts.items():
+        if not isinstance(text, str):
+            raise BadInput(f"its {what} is not a text", code="bad_definition")
+    hint = hints.get("title")
+    schemas = {"inputSchema": "\n".join(words(closed)),
+               "outputSchema": "\n".join(words(definition.get("outputSchema")))}
+    return {**texts, **schemas, "annotations.title": hint if isinstance(hint, str) else ""}
+
+
+def _shown(definition: Mapping[str, Json]) -> dict[str, Json]:
+    """What agents see of a definition beside its name, description and arguments. Raises BadInput."""
+    shown: dict[str, Json] = {"title": definition["title"]} if "title" in definition else {}
+    output = definition.get("outputSchema")
+    if output is not None:
+        if not isinstance(output, dict) or _refers_out(output):
+            raise BadInput("its outputSchema is not an object, or refers outside itself", code="bad_definition")
+        shown["outputSchema"] = output
+    hints = as_object(definition["annotations"]) or {}
+    known = {name: hints[name] for name, kind in _HINTS.items() if isinstance(hints.get(name), kind)}
+    return {**shown, "annotations": known} if known else shown
+
+
+def _refers_out(node: Json) -> bool:
+    """Whether whoever uses this schema would fetch another one: clients may."""
+    if isinstance(node, list):
+        return any(map(_refers_out, cast("list[Json]", node)))
+    if not isinstance(node, dict):
+        return False
+    fields = cast("dict[str, Json]", node)
+    refs = [ref for key in _REFERENCES if isinstance(ref := fields.get(key), str)]
+    dialect = fields.get("$schema")
+    return (any(not ref.startswith("#") for ref in refs)
+            or (isinstance(dialect, str) and not dialect.startswith(_DIALECTS))
+            or any(map(_refers_out, fields.values())))
 
 
 def _defaults(operation: Operation, properties: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -193,16 +270,20 @@ class Catalogues:
 
     Args:
         pins: makes the pins of a tenant.
+        servers: all that the manifest declares: no tool may be taken for another server's.
 
     """
 
-    def __init__(self, pins: Callable[[str], Pins]) -> None:
+    def __init__(
+        self, pins: Callable[[str], Pins], servers: Mapping[str, ToolServer] = MappingProxyType({})
+    ) -> None:
         self._pins = pins
+        self._names = Names(servers)
         self._catalogues: dict[str, Catalogue] = {}
 
     def of(self, tenant: str) -> Catalogue:
         """The tenant's own catalogue, empty at first."""
         found = self._catalogues.get(tenant)
         if found is None:
-            found = self._catalogues[tenant] = Catalogue(self._pins(tenant))
+            found = self._catalogues[tenant] = Catalogue(self._pins(tenant), self._names)
         return found

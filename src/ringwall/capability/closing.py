@@ -24,7 +24,7 @@ FORMATS: Final = frozenset({
 """The formats the validator enforces. Others are taken out: a keyword nobody checks is a false promise."""
 
 _NOTES: Final = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly",
-                           "$comment"})
+                           "$comment", "x-mcp-header"})
 _CHECKS: Final = frozenset({"minLength", "maxLength", "pattern", "minimum", "maximum", "exclusiveMinimum",
                             "exclusiveMaximum", "multipleOf", "minItems", "maxItems", "uniqueItems",
                             "minProperties", "maxProperties", "required", "enum", "const"})
@@ -50,6 +50,17 @@ def close(schema: Json, allowed: frozenset[str]) -> dict[str, Json]:
         BadInput: ``unclosable_schema``, naming the place and the construct.
 
     """
+    root, plain = _declared(schema, allowed)
+    return cast("dict[str, Json]", _Closer(root).close(plain, "", ()))
+
+
+def given(schema: Json, allowed: frozenset[str]) -> dict[str, Json]:
+    """The same for a definition of our own, whose properties are closed already where they are meant to be."""
+    return {**_declared(schema, allowed)[1], "additionalProperties": False}
+
+
+def _declared(schema: Json, allowed: frozenset[str]) -> tuple[dict[str, Json], dict[str, Json]]:
+    """The schema, and its arguments without those that the manifest does not declare. Raises BadInput."""
     if not isinstance(schema, dict):
         raise _fail("", "is not an object")
     root = cast("dict[str, Json]", schema)
@@ -65,7 +76,7 @@ def close(schema: Json, allowed: frozenset[str]) -> dict[str, Json]:
         raise _fail("", f"has no argument {missing[0]!r}, which the manifest declares")
     plain = {key: value for key, value in root.items() if key not in _ROOT_ONLY}
     plain["properties"] = {name: value for name, value in properties.items() if name in allowed}
-    return cast("dict[str, Json]", _Closer(root).close(plain, "", ()))
+    return root, plain
 
 
 class _Closer:

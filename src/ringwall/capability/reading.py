@@ -9,6 +9,8 @@ from ringwall.call import Approval, Json
 from ringwall.errors import BadInput
 
 MAX_NAME: Final = 128  # of a server, operation, model, verb, skill or approval
+MAX_TRACE: Final = 64  # version 00 has 55 characters
+_TRACE: Final = frozenset(string.digits + "abcdef-")
 _NAME: Final = frozenset(string.ascii_letters + string.digits + "._-")
 
 
@@ -37,6 +39,14 @@ def plain(text: Json, what: str) -> str:
             or text in {".", ".."}:
         raise bad(f"{what} must be 1 to {MAX_NAME} letters, digits, '.', '_' or '-'", code="bad_name")
     return text
+
+
+def trace_of(body: dict[str, Json]) -> str:
+    """A W3C traceparent, as long as one can be; what it says is for telemetry. Raises BadInput."""
+    trace = body.get("trace", "")
+    if not isinstance(trace, str) or len(trace) > MAX_TRACE or not set(trace) <= _TRACE:
+        raise bad("'trace' must be a traceparent")
+    return trace
 
 
 def approval_of(body: dict[str, Json]) -> Approval | None:

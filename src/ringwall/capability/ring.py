@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from typing import Final, cast
 
 from ringwall.call import (
     Allowed,
@@ -25,9 +25,14 @@ from ringwall.capability.grants import Given, covering, read_grants
 from ringwall.capability.peers import Peers
 from ringwall.capability.resolve import LIST
 from ringwall.capability.roles import resource_type, role_text
+from ringwall.errors import BadInput
 from ringwall.identity.workload.interface import JWT, X509, reserved
 from ringwall.interface import Targets, Through
 from ringwall.manifest.types import VERBS, Manifest, Role
+from ringwall.models.interface import asked
+
+ANSWERING: Final = ("elicitation.create", "sampling.createMessage", "roots.list")
+"""The operations by which an agent answers what a server asks: also for those who answer within the next call."""
 
 
 def no_approvals(call: Call) -> bool:
@@ -148,10 +153,24 @@ class CapabilityRing:
     def _model(self, call: Call, role: Role, found: dict[str, Json]) -> Verdict:
         found["effect"] = "model"
         name = call.target.name
-        if name in role.models and name in self._manifest.models:
-            return Allowed()
-        return _not_granted(name, {"remedy": f"add it to tenants.{call.tenant}.roles.{role.name}.models",
-                                   "exists": name in self._manifest.models})
+        path = f"tenants.{call.tenant}.roles.{role.name}.models"
+        model = self._manifest.models.get(name)
+        if model is None or name not in role.models:
+            return _not_granted(name, {"remedy": f"add it to {path}", "exists": model is not None})
+        try:
+            tools = asked(call.args).provider_tools
+        except BadInput as fault:
+            return Denied(code=fault.code, reason=fault.cause)
+        found["provider_tools"] = list(tools)
+        for tool in tools:
+            if f"{name}/{tool}" not in role.models or tool not in model.provider_tools:
+                return Denied(code="provider_tool_not_granted",
+                              reason=f"{tool} would run at the provider of {name}, past the wall, and is not given "
+                                     "to this agent",
+                              remedy="leave it out",
+                              detail={"remedy": f"add {name}/{tool} to {path}, and {tool} to "
+                                                f"models.{name}.provider_tools"})
+        return Allowed()
 
     def _svid(self, call: Call, role: Role, found: dict[str, Json]) -> Verdict:
         """An SVID of its own, of a kind and for audiences that its role has; reserved ones never."""
@@ -183,6 +202,11 @@ class CapabilityRing:
             return Denied(code="tool_unavailable", reason=f"{name} is not available now",
                           detail={"problems": self._problems(call),
                                   "remedy": f"see tools.{name.partition('/')[0]} and the server's own output"})
+        if call.inputs is not None and not any(
+            (call.tenant, holder.name, f"{tool.server}/{verb}") in self._given for verb in ANSWERING
+        ):
+            return _not_granted(f"an answer to what {tool.server} asks", {"remedy": f"grant {tool.server}/"
+                                + f" or {tool.server}/".join(ANSWERING)})
         found["effect"] = tool.effect
         found["args"] = {arg: role_text(role) for arg, role in tool.operation.args.items() if arg in call.args}
         if tool.changed or call.target.definition != tool.definition:

@@ -259,6 +259,8 @@ def _happened(record: Record) -> str:
     match record.type:
         case "launch":
             agent = str(record.clear.get("subject", "")).partition("/agent/")[2].partition("/")[0]
+            if body.get("attestation") == "none":
+                return f"{agent}  ATTESTED BY NOTHING"
             return f"{agent}{'' if body.get('confined', True) else '  NOT CONFINED'}".strip()
         case "exit":
             return f"status {body.get('status')}, calls {body.get('calls', 0)}"

@@ -8,7 +8,7 @@ import click
 
 VERBS: Final = (
     "init", "check", "schema", "up", "run", "status", "doctor", "audit", "explain", "approvals", "endorsements",
-    "freeze", "thaw", "limits", "policy", "pins", "svid", "peers", "demo", "redteam",
+    "freeze", "thaw", "limits", "policy", "pins", "svid", "peers", "mcp", "wrap", "import", "demo", "redteam",
 )
 
 
@@ -72,6 +72,18 @@ def verb(name: str) -> click.Command | None:  # noqa: C901 (a table)
             from ringwall.cli import peers
 
             return peers.peers
+        case "wrap":
+            from ringwall.cli import wrap
+
+            return wrap.wrap
+        case "mcp":
+            from ringwall.cli import mcp
+
+            return mcp.mcp
+        case "import":
+            from ringwall.cli import import_
+
+            return import_.import_
         case "demo":
             from ringwall.cli import demo
 

@@ -8,13 +8,16 @@ from typing import NoReturn
 
 import click
 
+from ringwall.capability.closing import close
+from ringwall.capability.schema import Schema
 from ringwall.cli.common import FAILED, WRONG_USE, json_option, print_json
-from ringwall.errors import ManifestError
+from ringwall.errors import BadInput, ManifestError
 from ringwall.manifest.reference import reference
 from ringwall.manifest.schema import schema as json_schema
 from ringwall.manifest.starter import FILE_NAME, STARTER
 from ringwall.manifest.types import Manifest
 from ringwall.runtime.reading import read_manifest
+from ringwall.tools.webapi.api import web_api
 
 
 @click.command()
@@ -47,6 +50,8 @@ def check(file: Path, *, as_json: bool) -> None:
         manifest = read_manifest(file)
     except ManifestError as error:
         _fail(file, error.problems, remedy=error.remedy, as_json=as_json, status=WRONG_USE)
+    if problems := _descriptions(manifest):
+        _fail(file, problems, as_json=as_json, status=WRONG_USE)
     counts = _counts(manifest)
     if as_json:
         print_json({"file": str(file), "ok": True, "revision": manifest.revision, **counts, "problems": []})
@@ -63,6 +68,26 @@ def schema(*, as_json: bool, markdown: bool) -> None:
     if as_json and markdown:
         raise click.UsageError("--json and --markdown exclude each other")
     click.echo(reference() if markdown else json.dumps(json_schema(), indent=None if as_json else 2))
+
+
+def _descriptions(manifest: Manifest) -> tuple[str, ...]:
+    """Why web APIs cannot be used as declared. A start would go on without those operations."""
+    problems: list[str] = []
+    for server in manifest.tools.values():
+        if server.openapi is None:
+            continue
+        try:
+            api = web_api(manifest, server)
+        except BadInput as fault:
+            problems.append(f"tools.{server.name}.openapi\n  {fault.cause}")
+            continue
+        problems += [f"tools.{server.name}\n  {text}" for text in api.problems]
+        for op, operation in api.operations.items():
+            try:
+                Schema(close(operation.inputs, frozenset(server.ops[op].args)))
+            except BadInput as fault:
+                problems.append(f"tools.{server.name}.ops.{op}\n  {fault.cause}")
+    return tuple(problems)
 
 
 def _counts(manifest: Manifest) -> dict[str, int]:

@@ -12,6 +12,7 @@ import click
 
 from ringwall.call import Json
 from ringwall.cli import common
+from ringwall.cli.definitions import summary
 from ringwall.cli.text import plain
 
 _STATES: Final = {"pinned": "", "changed": "CHANGED, its calls are refused", "unavailable": "not listed now"}
@@ -48,8 +49,9 @@ def show(tenant: str, tool: str, state: Path, *, as_json: bool) -> None:
     if as_json:
         common.print_json(row)
         return
-    for line in _difference(row):
-        click.echo(line)
+    _print(row)
+    if row["state"] == "changed":
+        click.echo(f"Agents may not call it. Accept: ringwall pins accept {plain(tenant)} {plain(tool)}", err=True)
 
 
 @pins.command()
@@ -65,8 +67,7 @@ def accept(tenant: str, tool: str, state: Path, *, yes: bool, as_json: bool) -> 
     """
     row = _one(state, tenant, tool, as_json=as_json)
     if not as_json:
-        for line in _difference(row):
-            click.echo(line)
+        _print(row)
     if not yes and row["state"] == "changed":
         click.confirm("An agent reads this text, and its calls have this form. Pin it?", abort=True, err=True)
     args: dict[str, Json] = {"tenant": tenant, "tool": tool, "definition": row["listed"] or ""}
@@ -86,6 +87,13 @@ def _one(state: Path, tenant: str, tool: str, *, as_json: bool) -> Mapping[str, 
     return found["pins"][0]
 
 
+def _print(row: Mapping[str, Any]) -> None:
+    """The difference, with colour as a second sign on a terminal."""
+    for line in _difference(row):
+        colour = {"+": "green", "-": "red"}.get(line[:1]) or ("yellow" if line.startswith("  !") else None)
+        click.echo(common.styled(line, fg=colour) if colour else line)
+
+
 def _difference(row: Mapping[str, Any]) -> Iterator[str]:
     """Both definitions as a diff; every character that is not printed is spelled out."""
     yield f"{plain(row['tool'])} of {plain(row['tenant'])}: {_STATES[row['state']] or 'as it was pinned'}"
@@ -98,6 +106,8 @@ def _difference(row: Mapping[str, Any]) -> Iterator[str]:
     if was == now:
         yield from now
         return
+    if row["was"] is not None:
+        yield from summary(row["was"], row["now"])
     names = (f"pinned {row['pinned'][:12]}", f"listed {row['listed'][:12]}")
     yield from difflib.unified_diff(was, now, *names, lineterm="")
 

@@ -15,8 +15,12 @@ from ringwall.errors import RingwallError
 @click.option(
     "--claims", is_flag=True, help="Replace all barriers that an attack names by liars; now it must work."
 )
+@click.option("--attack", "names", multiple=True, metavar="ID", help="Only this attack; may be repeated.")
+@click.option("--barrier", "barriers", multiple=True, metavar="NAME", help="Only this column of the matrix.")
 @common.json_option
-def redteam(*, matrix: bool, claims: bool, as_json: bool) -> None:
+def redteam(
+    *, matrix: bool, claims: bool, names: tuple[str, ...], barriers: tuple[str, ...], as_json: bool
+) -> None:
     """Attack this installation's own office.
 
     Exit code 0 only if every barrier does what is said of it.
@@ -24,15 +28,22 @@ def redteam(*, matrix: bool, claims: bool, as_json: bool) -> None:
     if not matrix and not claims:
         raise click.UsageError("say --matrix, --claims or both (or run `ringwall demo`)")
     from ringwall.redteam import claims as checking
+    from ringwall.redteam import liars, table
     from ringwall.redteam import matrix as ablation
-    from ringwall.redteam import table
+    from ringwall.redteam.attack import Barrier, all_attacks
+
+    attacks = [attack for attack in all_attacks() if not names or attack.id in names]
+    columns: list[Barrier] = [barrier for barrier in liars.BARRIERS if not barriers or barrier in barriers]
+    unknown = sorted({*names, *barriers} - {attack.id for attack in attacks} - {*columns})
+    if unknown:
+        raise click.UsageError(f"no such attack or barrier: {', '.join(unknown)}")
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
     try:
-        crossed = ablation.run(say) if matrix else None
-        claimed = checking.run(say) if claims else None
+        crossed = ablation.run(say, columns, attacks) if matrix else None
+        claimed = checking.run(say, attacks) if claims else None
     except RingwallError as fault:
         common.fail(fault, as_json=as_json)
     if as_json:

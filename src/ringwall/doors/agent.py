@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from functools import partial
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from ringwall.call import Approval, Call, Json, Kind, Last, Process, as_object
 from ringwall.doors.a2a import PREFIX, MessageDoor, message, named
@@ -26,6 +28,8 @@ from ringwall.doors.http import (
     status_of,
 )
 from ringwall.doors.interface import Answer, Desk, Judge, Receive, Scope, Send
+from ringwall.doors.models.judging import Judging
+from ringwall.doors.models.offers import Offers
 from ringwall.doors.protocol import CONNECTION, PRESENCE, Presence
 from ringwall.errors import RingwallError
 from ringwall.identity.registry import Attestation, Connection, Registry
@@ -53,6 +57,14 @@ MAX_WAIT_S: Final = 3600.0  # how long one request may wait for a human; asking 
 _EMPTY: Final = frozenset({b"", b"{}"})
 
 
+class Voices(Protocol):
+    """Answers requests in a protocol of its own: A2A, a model provider's, MCP."""
+
+    async def answer(self, scope: Scope, raw: bytes, presence: Presence, origin: Origin, send: Send) -> None:
+        """Answer one request."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Reply:
     """What will be sent: a problem with its status, or else the body of 200."""
@@ -69,14 +81,20 @@ class AgentDoor:
         wall: every call goes through it.
         registry: says who is behind a connection.
         desk: says when a held call waits no more.
+        others: who answers below a path's first part, in another protocol.
+        offers: whose completions are judged before the agent sees their tool calls; None: nobody's.
 
     """
 
-    def __init__(self, wall: Judge, registry: Registry, desk: Desk) -> None:
+    def __init__(
+        self, wall: Judge, registry: Registry, desk: Desk, others: Mapping[str, Voices] = MappingProxyType({}),
+        offers: Offers | None = None,
+    ) -> None:
+        self._offers = offers
         self._wall = wall
         self._registry = registry
         self._desk = desk
-        self._messages = MessageDoor(wall, desk)
+        self._others: Mapping[str, Voices] = {PREFIX.strip("/"): MessageDoor(wall, desk), **others}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. When the peer goes, a call that runs for it is cancelled."""
@@ -85,9 +103,10 @@ class AgentDoor:
             return
         presence: Presence = scope["extensions"][PRESENCE]
         try:
-            if scope["raw_path"].startswith(PREFIX.encode()):
+            other = self._others.get(scope["raw_path"].decode("ascii")[1:].partition("/")[0])
+            if other is not None:
                 origin = self._origin(scope["extensions"][CONNECTION])
-                await self._messages.answer(scope, raw, presence, origin, send)
+                await other.answer(scope, raw, presence, origin, send)
                 return
             reply = await self._reply(scope, raw, presence)
         except asyncio.CancelledError:
@@ -105,42 +124,51 @@ class AgentDoor:
         path = scope["raw_path"].decode("ascii")
         peer = path.removeprefix(MESSAGES) if path.startswith(MESSAGES) else ""
         route = Route(kind="message") if named(peer) else ROUTES.get(path)
+        origin = self._origin(scope["extensions"][CONNECTION])
         if route is None:
             known = ", ".join([*ROUTES, f"{MESSAGES}<peer>"])
+            self._wall.turned_away(origin, "tool", "unknown_path")
             return _wrong(404, "unknown_path", "there is nothing at this path", f"the paths are {known}")
         wrong = _check(scope, route, raw)
         if wrong is not None:
+            self._wall.turned_away(origin, route.kind, wrong.problem.code if wrong.problem else "")
             return wrong
-        connection: Connection = scope["extensions"][CONNECTION]
-        origin = self._origin(connection)
         if peer:
             raw = message("sdk", raw, peer=peer)
         call = await self._wall.admit(origin, route.kind, raw if route.fixed is None else route.fixed)
         if isinstance(call, Refusal):
             return _refused(call)
-        reply = await self._perform(call, presence)
+        reply = await self._perform(call, presence, origin)
         seconds = min(prefer_wait(scope["headers"]), MAX_WAIT_S)
         if not isinstance(reply, HeldCall) or not seconds:
             return _held(reply) if isinstance(reply, HeldCall) else reply
-        return await self._later(call, reply, seconds, presence)
+        return await self._later(call, reply, seconds, presence, origin)
 
-    async def _perform(self, call: Call, presence: Presence) -> _Reply | HeldCall:
+    async def _perform(self, call: Call, presence: Presence, origin: Origin) -> _Reply | HeldCall:
         async with self._wall.perform(call) as passage:
             if isinstance(passage, Refusal):
                 return _refused(passage)
             if isinstance(passage, HeldCall):
                 return passage
             with presence.waiting():
-                reply = await _collect(passage)
+                reply = await _collect(passage, self._seen(call, origin))
         return reply
 
-    async def _later(self, call: Call, held: HeldCall, seconds: float, presence: Presence) -> _Reply:
+    def _seen(self, call: Call, origin: Origin) -> Callable[[Json], Awaitable[Json]]:
+        """What becomes of a result on its last step: tool calls that would be refused leave a completion."""
+        if call.kind != "model" or self._offers is None:
+            return _as_it_is
+        return partial(Judging(self._wall, self._offers, origin).whole, call.args["api"])
+
+    async def _later(
+        self, call: Call, held: HeldCall, seconds: float, presence: Presence, origin: Origin
+    ) -> _Reply:
         """Wait for a human, outside the wall; then the same call crosses every ring again, with what was said."""
         with presence.waiting():
             over = await self._desk.decided(held.record, seconds)
         if not over:
             return _held(held)
-        reply = await self._perform(replace(call, approval=Approval(record=held.record)), presence)
+        reply = await self._perform(replace(call, approval=Approval(record=held.record)), presence, origin)
         return _held(reply) if isinstance(reply, HeldCall) else reply
 
     def _origin(self, connection: Connection) -> Origin:
@@ -173,7 +201,11 @@ def _wrong(status: int, code: str, reason: str, remedy: str = "") -> _Reply:
     return _Reply(status, problem=Problem(code=code, reason=reason, remedy=remedy))
 
 
-async def _collect(passage: Answer) -> _Reply:
+async def _as_it_is(result: Json) -> Json:
+    return result
+
+
+async def _collect(passage: Answer, seen: Callable[[Json], Awaitable[Json]]) -> _Reply:
     """Let the effect run to its end and put its pieces together."""
     whole: list[Json] = []
     deltas: list[str] = []
@@ -190,7 +222,7 @@ async def _collect(passage: Answer) -> _Reply:
         return _failed(last, passage.record, whole)
     if len(whole) > 1 or (whole and deltas):
         return _unfit(passage.record, "the effect gave more than one result")
-    body = encode_result(whole[0] if whole else "".join(deltas) if deltas else None, passage.record)
+    body = encode_result(await seen(whole[0]) if whole else "".join(deltas) if deltas else None, passage.record)
     return _Reply(200, body=body) if body is not None else _unfit(passage.record, "the result is not JSON")
 
 

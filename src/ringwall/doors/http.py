@@ -153,9 +153,11 @@ async def read_body(receive: Receive) -> bytes | None:
 
 
 def is_json(fields: list[tuple[bytes, bytes]]) -> bool:
-    """Whether exactly one Content-Type says JSON in UTF-8 (RFC 8259 section 11)."""
+    """Whether exactly one Content-Type says JSON in UTF-8 (RFC 8259 section 11), and no header says that the body
+    is to be decoded first: it is read as it is (RFC 9110 section 8.4)."""
     found = [value for name, value in fields if name == b"content-type"]
-    if len(found) != 1:
+    coded = any(value.strip().lower() != b"identity" for name, value in fields if name == b"content-encoding")
+    if len(found) != 1 or coded:
         return False
     kind, _, parameters = found[0].lower().partition(b";")
     return kind.strip() == b"application/json" and parameters.strip() in {b"", b"charset=utf-8"}

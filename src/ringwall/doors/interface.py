@@ -10,9 +10,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from ringwall.call import Call, Chunk, Denied, Json, Kind, Last
+from ringwall.call import Call, Chunk, Denied, Json, Kind, Last, Trait
 from ringwall.identity.pidfd import HasOptions
-from ringwall.interface import HeldCall, Origin, Refusal
+from ringwall.interface import HeldCall, Listener, Origin, Refusal
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -47,7 +47,15 @@ class Answer(Protocol):
 class Judge(Protocol):
     """The wall, as doors see it. Every failure is a Refusal, not an exception."""
 
-    async def admit(self, origin: Origin, kind: Kind, raw: bytes) -> Call | Refusal: ...
+    def knock(self, origin: Origin, kind: Kind, raw: bytes) -> Refusal | None: ...
+
+    def turned_away(self, origin: Origin, kind: Kind, code: str) -> None: ...
+
+    async def admit(
+        self, origin: Origin, kind: Kind, raw: bytes, *, counted: bool = False
+    ) -> Call | Refusal: ...
+
+    async def weigh(self, origin: Origin, kind: Kind, raw: bytes) -> Denied | None: ...
 
     def perform(self, call: Call) -> AbstractAsyncContextManager[Answer | HeldCall | Refusal]: ...
 
@@ -57,6 +65,17 @@ class Desk(Protocol):
 
     async def decided(self, record: str, seconds: float) -> bool:
         """Wait at most so long; whether the held call of this record waits no more."""
+        ...
+
+
+class Ears(Protocol):
+    """Listens to tool servers."""
+
+    async def hear(
+        self, tenant: str, launch: str, server: str, client: tuple[Trait, ...], listener: Listener
+    ) -> None:
+        """Listen to one server until cancelled; returns if that cannot be. ``client``: what the listener's own
+        client says of itself."""
         ...
 
 

@@ -15,7 +15,7 @@ from uvicorn.config import Config
 
 from ringwall.call import Denied, LaunchId
 from ringwall.doors.interface import App, Peers
-from ringwall.doors.protocol import UNREAD_SECONDS, Door, Sender
+from ringwall.doors.protocol import MAX_BODY, UNREAD_SECONDS, Door, Sender
 from ringwall.errors import BadInput, Unavailable
 from ringwall.identity.operators import OperatorPeers
 from ringwall.identity.pidfd import HasOptions
@@ -59,17 +59,33 @@ class _LaunchPeers:
         return self.registry.sender(connection.number, process)
 
 
+@dataclass(frozen=True, slots=True)
+class _ClientPeers:
+    """Connections of a client's door: of processes that nobody launched."""
+
+    registry: Registry
+    launch: LaunchId
+
+    def open(self, sock: HasOptions) -> Connection | Denied:
+        return self.registry.open_client(self.launch, sock)
+
+    def close(self, connection: Any) -> None:
+        self.registry.close(connection)
+
+
 class SocketServer:
     """Serves one app on any number of sockets.
 
     Args:
         app: answers.
         unread_seconds: how long an answer may wait for its reader.
+        max_body: of a request, in bytes.
 
     """
 
-    def __init__(self, app: App, *, unread_seconds: float = UNREAD_SECONDS) -> None:
+    def __init__(self, app: App, *, unread_seconds: float = UNREAD_SECONDS, max_body: int = MAX_BODY) -> None:
         self._unread_seconds = unread_seconds
+        self._max_body = max_body
         self._config = Config(
             app,  # pyright: ignore[reportArgumentType] (ASGI, typed without uvicorn's private types)
             http="httptools",
@@ -101,7 +117,8 @@ class SocketServer:
         if name in self._open:
             raise Unavailable(f"door {name} is open already", code="door_exists")
         sock = bound(path, mode)
-        door = Door(self._config, peers, sender=sender, unread_seconds=self._unread_seconds)
+        door = Door(self._config, peers, sender=sender, unread_seconds=self._unread_seconds,
+                    max_body=self._max_body)
         try:
             server = await _serve(sock, door)
         except BaseException:
@@ -116,7 +133,7 @@ class SocketServer:
             Unavailable: the name is taken.
 
         """
-        door = Door(self._config, peers, unread_seconds=self._unread_seconds)
+        door = Door(self._config, peers, unread_seconds=self._unread_seconds, max_body=self._max_body)
         try:
             if name in self._open:
                 raise Unavailable(f"door {name} is open already", code="door_exists")
@@ -181,6 +198,14 @@ class DoorServer:
 
         """
         await self._sockets.serve(_tcp(launch), sock, _InsidePeers(self._registry, launch))
+
+    async def add_client(self, launch: LaunchId, path: Path) -> None:
+        """Open the door of a client that nobody launched, for this user alone. As at the operators' socket, who
+        sends each piece is not looked at: any other process of the user may connect by itself.
+
+        Raises BadInput or Unavailable, as ``SocketServer.listen`` does.
+        """
+        await self._sockets.listen(launch, path, _ClientPeers(self._registry, launch), mode=0o600)
 
     async def remove(self, launch: LaunchId) -> None:
         """Close a launch's door; calls that run over it are cancelled, and settled on return."""

@@ -89,6 +89,14 @@ _CODES: Final[Mapping[str, str]] = MappingProxyType({
     "tool_unavailable": (
         "The tool's server does not offer it now. See `ringwall status` and the server's own output."
     ),
+    "upstream_echoes_secret": (
+        "The answer held the credential that Ringwall asked with, and would have given it to the agent. Mend what "
+        "answers, and replace that credential: whoever runs it can read it."
+    ),
+    "bad_answer": (
+        "The answer does not have the form it must have, or calls a tool that the request did not offer, so none "
+        "of it was believed. A model that does so again is broken, or somebody tells it to."
+    ),
     "log_budget": (
         "The agent filled its part of the tenant's log, and what cannot be written down does not happen. It comes "
         "back within an hour; `ringwall audit tail` shows what floods. [audit] quota_mib makes every part larger."

@@ -243,10 +243,10 @@ def _allowed(shown: Shown, seen: Recorded) -> Explanation:
         "failed": "It was let through and failed by itself. A tool server sees no network and only the folders "
         "that its read_only and writable in the manifest name; what the kernel refuses it stands in its error.",
         "cancelled": "Nobody waited for its answer any more.",
-        "unknown": "The core ended while it ran, so nobody knows how it ended.",
+        "unknown": "Whether it took effect is not known: its answer never came, or was none that can be believed.",
         "running": "It runs, or the core was stopped.",
     }.get(end, "")
-    if end == "unknown":
+    if end in {"failed", "unknown"}:
         advice = by_code(code) or advice
     return Explanation(
         name=shown.name,
@@ -357,6 +357,11 @@ def _launch(shown: Shown) -> Explanation:
     event = shown.record.body
     tried = as_object(event.get("self_test")) or {}
     confined = event.get("confined") is True
+    if event.get("attestation") == "none":
+        return Explanation(
+            name=shown.name, title=f"{shown.record.clear['subject']} may ask from here on", result="noted",
+            ring="identity", meaning="Nobody launched it: any process of the user who runs Ringwall may be it.",
+        )
     return Explanation(
         name=shown.name,
         title=f"{shown.record.clear['subject']} was launched",

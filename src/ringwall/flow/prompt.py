@@ -17,6 +17,7 @@ _SHAPES: Final = {
     "iban": regex.text(r"\b[A-Za-z]{2}[0-9]{2}(?: ?[A-Za-z0-9]){11,30}\b"),
     "url": regex.text(r"https?://[^\s<>\"`]+"),
     "path": regex.text(r"[^\s\"`<>]+"),
+    "table": regex.text(r"[^\s`<>,;]+"),  # a name in it may stand in double quotes
 }
 _WORDS: Final = regex.text(r"[^\s\"`<>,;]+")
 _QUOTED: Final = regex.text(r"\"[^\"\n]+\"|`[^`\n]+`")
@@ -57,7 +58,10 @@ class Prompt:
             return self._phrase(value)
         if kind not in self._known:
             self._known[kind] = frozenset(self._values(kind))
-        return value in self._known[kind]
+        try:  # a tool may be given another notation than the resource's own: https://… for a repository
+            return self._canonical(kind, value) in self._known[kind]
+        except BadInput:
+            return False
 
     def _values(self, kind: str) -> Iterator[str]:
         """Every value of this kind in the prompt, canonical."""

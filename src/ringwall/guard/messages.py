@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import string
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,15 +18,20 @@ from typing import Final, TypeAlias
 from ringwall.call import Call, Chunk, Json, Operator, Peer, as_array, as_object
 from ringwall.errors import BadInput
 from ringwall.guard.interface import Category, Direction, Finding
+from ringwall.guard.models import OPAQUE, TOOL_CALLS
 from ringwall.guard.strings import Leaf, Pointer, Range, ranges
 from ringwall.guard.window import CONTEXT, MAX_HELD, settled
 from ringwall.identity.spiffe import SpiffeId
 
 GIVEN: Final[frozenset[Category]] = frozenset({"secret", "hidden"})
 SAID: Final[frozenset[Category]] = frozenset({"secret", "card", "iban", "email", "hidden"})
-TOOL_CALLS: Final = frozenset({"tool_calls", "function_call"})  # of a model: judged when they are called
 SIGNATURES: Final = frozenset({"signatures"})  # of a card: our own, and random enough to look like a secret
 CARDS: Final = frozenset({"GetAgentCard", "GetExtendedAgentCard"})
+RAW: Final = frozenset({"raw"})  # of a message's part, in A2A
+CONTENTS: Final = frozenset({"blob", "data"})  # of a tool's answer, in MCP: a resource, a picture, a sound
+MAX_BROKEN: Final = 10  # one character in so many may be none, and it is a text all the same; pictures have half
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
+_NOT_BASE64: Final = bytes(set(range(256)) - set(b"+-/_=" + (string.ascii_letters + string.digits).encode()))
 MAX_ARTIFACTS: Final = 64  # unfinished artifacts of one stream whose last characters are kept
 MAX_HELD_EVENTS: Final = 256  # events that wait; their texts are short then, and enough of them waits
 
@@ -41,7 +47,7 @@ class Ways:
 
 
 _TOOL: Final = Ways(going="arguments", coming="tool_result", withheld=GIVEN)
-_MODEL: Final = Ways(going="prompt", coming="response", withheld=SAID, unscanned=TOOL_CALLS)
+_MODEL: Final = Ways(going="prompt", coming="response", withheld=SAID, unscanned=TOOL_CALLS | OPAQUE)
 
 
 def ways(call: Call) -> Ways:
@@ -70,17 +76,18 @@ def _near(call: Call, args: Mapping[str, Json]) -> bool:
     return (there.trust_domain, there.tenant) == (here.trust_domain, here.tenant)
 
 
-def files(value: Json) -> list[Leaf]:
-    """The texts of files that a message carries as Base64: of each that is UTF-8."""
+def files(value: Json, names: frozenset[str] = RAW) -> list[Leaf]:
+    """The texts of files that a value carries as Base64, in members of these names: of each that is UTF-8."""
     found: list[Leaf] = []
     stack: list[tuple[Pointer, Json]] = [((), value)]
     while stack:
         pointer, item = stack.pop()
         if (fields := as_object(item)) is not None:
-            raw = fields.get("raw")
-            text = _decoded(raw) if isinstance(raw, str) else None
-            if text:
-                found.append(Leaf((*pointer, "raw"), text, encoded=True))
+            for name in names & fields.keys():
+                raw = fields[name]
+                text = _decoded(raw) if isinstance(raw, str) else None
+                if text:
+                    found.append(Leaf((*pointer, name), text, encoded=True))
             stack += [((*pointer, name), inner) for name, inner in fields.items()]
         elif (items := as_array(item)) is not None:
             stack += [((*pointer, place), inner) for place, inner in enumerate(items)]
@@ -88,10 +95,14 @@ def files(value: Json) -> list[Leaf]:
 
 
 def _decoded(raw: str) -> str | None:
+    """What a careless reader makes of it: many leave out what is no Base64, and what is no UTF-8."""
+    plain = raw.encode("ascii", "ignore").translate(_URL_SAFE, delete=_NOT_BASE64)
     try:
-        return base64.b64decode(raw, validate=True).decode()
-    except (binascii.Error, ValueError):
+        found = b"".join(base64.b64decode(part + b"=" * (-len(part) % 4)) for part in plain.split(b"="))
+    except binascii.Error:
         return None
+    text = found.decode(errors="replace")
+    return None if text.count("\ufffd") > len(text) // MAX_BROKEN else text
 
 
 Marked: TypeAlias = Mapping[Pointer, Sequence[Finding]]

@@ -34,10 +34,10 @@ from ringwall.call import (
 )
 from ringwall.errors import BadInput, Unavailable
 from ringwall.guard.interface import Direction, Finding, Findings, Guard
-from ringwall.guard.messages import Marked, Pieces, Ways, complete, files, piece, ways
+from ringwall.guard.messages import CONTENTS, RAW, Marked, Pieces, Ways, complete, files, piece, ways
+from ringwall.guard.models import Parts, delta, prompt
 from ringwall.guard.scanners.normalise import SMUGGLED
 from ringwall.guard.strings import Leaf, at, leaves, ranges, redact, replace
-from ringwall.guard.window import HoldBack
 from ringwall.interface import Passage, Stopped, Targets, Through
 from ringwall.manifest.types import GuardSettings
 
@@ -130,14 +130,14 @@ class _Passage:
         self._block_at = block_at
         self._facts = facts
         self._stream = f"{_caller(call)}/{call.id}:out"
-        self._window = HoldBack(way.withheld)
+        self._parts = Parts(way.withheld)
         self._pieces = Pieces(way.withheld) if call.kind == "message" else None
-        self._streaming = False
+        self._files = {"message": RAW, "tool": CONTENTS}.get(call.kind, frozenset[str]())
 
     async def release(self, chunk: Chunk) -> Sequence[Chunk]:
         """Scan, redact, hold back. Raises Stopped."""
         if not chunk.whole:
-            return await self._delta(chunk.value)
+            return await self._delta(chunk)
         if self._pieces is not None:
             return await self._event(self._pieces, chunk)
         before = await self.finish()
@@ -147,25 +147,31 @@ class _Passage:
         """What was held back. Raises Stopped."""
         if self._pieces is not None:
             return [_with(one, marked) for one, marked in self._pieces.flush()]
-        if not self._streaming:
+        if not self._parts.waits:
             return ()
-        self._streaming = False
-        return await self._delta("", last=True)
+        try:
+            window = self._parts.rest()
+        except BadInput as fault:
+            raise Stopped(_unjudged(fault)) from fault
+        return await self._given(window, last=True)
 
     async def leave(self, end: End, usage: Usage) -> None:
         self._guard.forget(self._stream)
 
-    async def _delta(self, text: Json, *, last: bool = False) -> Sequence[Chunk]:
-        if not isinstance(text, str):
-            raise Stopped(Denied(code="bad_chunk", reason="a piece of a streamed answer is not text"))
-        self._streaming = not last
+    async def _delta(self, chunk: Chunk) -> Sequence[Chunk]:
+        """Text of one part of a model's answer; what another part holds back goes first."""
         try:
-            window = self._window.take(text)
+            one = delta(chunk.value)
+            before = () if self._parts.follows(one) else await self.finish()
+            window = self._parts.take(one)
         except BadInput as fault:
-            raise Stopped(_unjudged(fault)) from fault
+            raise Stopped(_misfit(fault)) from fault
+        return (*before, *await self._given(window))
+
+    async def _given(self, window: str, *, last: bool = False) -> Sequence[Chunk]:
         scanned = await self._scan([Leaf((), window)])
-        given = self._window.give(scanned.found, last=last)
-        return (Chunk(value=given, whole=False),) if given else ()
+        given = self._parts.give(list(scanned.found), last=last)
+        return () if given is None else (Chunk(value=given, whole=False),)
 
     async def _event(self, pieces: Pieces, chunk: Chunk) -> Sequence[Chunk]:
         """One event of a message's answer, or the whole of it."""
@@ -188,12 +194,14 @@ class _Passage:
             texts = leaves(value, self._way.unscanned)
         except BadInput as fault:
             raise Stopped(_unjudged(fault)) from fault
-        if self._pieces is not None:
-            texts += files(value)
+        if self._files:
+            texts += files(value, self._files)
         scanned = await self._scan(texts)
         cuts: dict[int, list[Finding]] = {}
         for finding in scanned.found:
-            if finding.category in self._way.withheld:
+            # A byte order mark is hidden text, and in a file that a tool gives no reason to withhold the file.
+            harmless = finding.category == "hidden" and texts[finding.text].encoded and self._pieces is None
+            if finding.category in self._way.withheld and not harmless:
                 cuts.setdefault(finding.text, []).append(finding)
         if any(texts[place].key or texts[place].encoded for place in cuts):
             raise Stopped(Denied(code="sensitive_result", reason="a name in the result carries withheld data",
@@ -221,8 +229,11 @@ def summary(found: Sequence[Finding]) -> dict[str, Json]:
 
 def _carried(call: Call) -> list[Leaf]:
     """The texts that a call carries. Who sends a message, and how, is the core's own text. Raises BadInput."""
+    if call.kind == "model":
+        return prompt(call.args)
     if call.kind != "message":
-        return leaves(call.args)
+        asked = [] if call.inputs is None else leaves(call.inputs)  # what it answers goes out as well
+        return leaves(call.args) + [dataclasses.replace(leaf, pointer=("inputs", *leaf.pointer)) for leaf in asked]
     params = (as_object(call.args) or {}).get("params")
     return [dataclasses.replace(leaf, pointer=("params", *leaf.pointer))
             for leaf in (*leaves(params), *files(params))]
@@ -270,6 +281,13 @@ def _detail(found: Sequence[Finding], texts: Sequence[Leaf]) -> dict[str, Json]:
     """For operators: where and by which rule; names of members are the agent's text, so places are by number."""
     return {"findings": [{"text": f.text, "start": f.start, "end": f.end, "rule": f.rule, "score": f.score,
                           "in_name": texts[f.text].key} for f in found[:20]]}
+
+
+def _misfit(fault: BadInput) -> Denied:
+    """A piece that is none, or one that cannot be judged."""
+    if fault.code == "bad_chunk":
+        return Denied(code=fault.code, reason=fault.cause)
+    return _unjudged(fault)
 
 
 def _unjudged(fault: Unavailable | BadInput) -> Denied:

@@ -52,7 +52,7 @@ class HoldBack:
         cuts = ranges([f for f in found if f.category in self._withheld])
         end = len(window) if last else settled(window, cuts)
         end = max(end, base)
-        emitted = redact(window, cuts, start=base, end=end)
+        emitted = redact(window, cuts, start=base, end=end) if end > base else ""
         self._context, self._held = window[max(0, end - CONTEXT):end], window[end:]
         return emitted
 

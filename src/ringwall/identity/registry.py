@@ -8,8 +8,7 @@ socket of a dead process or a fork cannot make one look like the other.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Final, Literal
@@ -17,7 +16,10 @@ from typing import Final, Literal
 from ringwall.call import Denied, LaunchId, SessionId
 from ringwall.errors import Unavailable
 from ringwall.identity import pidfd
+from ringwall.identity.clients import Clients
+from ringwall.identity.operators import OperatorConnection
 from ringwall.identity.probe import Probe, Sender, Strength
+from ringwall.identity.registered import Registered, by_number
 from ringwall.identity.sending import compare, foreign
 from ringwall.identity.spiffe import SpiffeId
 
@@ -64,6 +66,7 @@ class Connection:
     inside: bool = False
     started: int = 0  # start time of the peer, read at accept; used by the weak method only
     key: tuple[int, int] | None = None  # pidfd.key(peer); used by the inode method, which tells senders by it
+    client: OperatorConnection | None = None  # of a client that nobody launched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +81,12 @@ class Attestation:
     confined: bool
     confinement: str
     sender: Sender = "connection"  # "every read": nobody but this process can have sent the request
-    via: Literal["process", "namespace"] = "process"  # namespace: some process of the launch, number 0 or not
+    via: Via = "process"
+
+
+Via = Literal["process", "namespace", "none"]
+"""How the caller is known. ``namespace``: as some process of the launch, number 0 or not; ``none``: as some process
+of this user, which nobody launched."""
 
 
 def nobody(who: SpiffeId) -> str:
@@ -109,9 +117,10 @@ class Registry:
         self.probe = probe
         self._frozen = frozen
         self._max = max_connections
-        self._launches: dict[LaunchId, _Registered] = {}
+        self._launches: dict[LaunchId, Registered] = {}
         self._connections: dict[int, Connection] = {}
         self._numbers = count(1)
+        self._clients = Clients(probe, max_connections=max_connections)
         self._foreign: set[int] = set()  # open connections that another process wrote to
         self.on_withdraw: Callable[[LaunchId], None] = _ignored
         self.on_foreign: Callable[[Connection, Denied], None] = lambda connection, why: None
@@ -126,7 +135,7 @@ class Registry:
         if launch.id in self._launches:
             raise Unavailable(f"launch {launch.id} is registered already", code="launch_exists")
         try:
-            self._launches[launch.id] = _Registered.of(launch)
+            self._launches[launch.id] = Registered.of(launch)
         except (OSError, ValueError) as fault:
             cause = f"the descriptors of launch {launch.id} cannot be used: {fault}"
             raise Unavailable(cause, code="bad_pidfd") from fault
@@ -187,7 +196,18 @@ class Registry:
         connection = Connection(number=next(self._numbers), launch=found.launch, peer=None, inside=True)
         return self._keep(connection, found)
 
-    def _room(self, launch: LaunchId) -> _Registered | Denied:
+    def open_client(self, launch: LaunchId, sock: pidfd.HasOptions) -> Connection | Denied:
+        """A connection of a client that nobody launched; the launch's process is the core itself then."""
+        found = self._room(launch)
+        if isinstance(found, Denied):
+            return found
+        client = self._clients.open(sock)
+        if isinstance(client, Denied):
+            return client
+        connection = Connection(number=next(self._numbers), launch=found.launch, peer=None, client=client)
+        return self._keep(connection, found)
+
+    def _room(self, launch: LaunchId) -> Registered | Denied:
         found = self._launches.get(launch)
         if found is None:
             return Denied(code="launch_withdrawn", reason="this agent is not running any more")
@@ -200,7 +220,7 @@ class Registry:
             )
         return found
 
-    def _keep(self, connection: Connection, found: _Registered) -> Connection:
+    def _keep(self, connection: Connection, found: Registered) -> Connection:
         self._connections[connection.number] = connection
         found.connections += 1
         return connection
@@ -212,6 +232,8 @@ class Registry:
         self._foreign.discard(connection.number)
         if connection.peer is not None:
             os.close(connection.peer)
+        if connection.client is not None:
+            self._clients.close(connection.client)
         found = self._launches.get(connection.launch.id)
         if found is not None and found.launch is connection.launch:
             found.connections -= 1
@@ -262,9 +284,11 @@ class Registry:
             return None
         return Denied(code="frozen", reason="this agent is frozen", remedy="ask the operator", detail={"why": why})
 
-    def _compare(self, connection: Connection, found: _Registered) -> Attestation | Denied:
+    def _compare(self, connection: Connection, found: Registered) -> Attestation | Denied:
         if connection.inside:
             return self._within(found)
+        if connection.client is not None:
+            return self._clients.refused(connection.client) or self._attested(found, 0, "none")
         peer = connection.peer
         if peer is None or self.probe.method == "none":
             return _denied("peer_unknown", "the kernel does not say which process opened this connection")
@@ -283,26 +307,26 @@ class Registry:
             return _denied("peer_foreign", "only the launched process may call, and this is another one")
         return self._attested(found, inside, "process")
 
-    def _within(self, found: _Registered) -> Attestation | Denied:
+    def _within(self, found: Registered) -> Attestation | Denied:
         """Over its own loopback: while the launched process lives, pid 1 of its namespaces, so do they."""
         if not pidfd.alive(found.pidfd):
             return _denied("peer_dead", "the agent has exited")
         return self._attested(found, 0, "namespace")
 
-    def _attested(self, found: _Registered, number: int, via: Literal["process", "namespace"]) -> Attestation:
+    def _attested(self, found: Registered, number: int, via: Via) -> Attestation:
         return Attestation(
             launch=found.launch.id,
             spiffe_id=found.launch.spiffe_id,
             session=found.launch.session,
             number=number,
-            strength=self.probe.strength,
+            strength=self.probe.strength if via != "none" else "none",
             confined=found.launch.confined,
             confinement=found.launch.strength,
             via=via,
             sender=self.probe.sender if via == "process" else "connection",
         )
 
-    def _number(self, connection: Connection, peer: int, found: _Registered) -> int | None:
+    def _number(self, connection: Connection, peer: int, found: Registered) -> int | None:
         """0: the launched process; n: a descendant; None: another process. Raises OSError."""
         if self._same(connection, peer, found):
             return 0
@@ -316,7 +340,7 @@ class Registry:
             raise OSError("the process has no number in the agent's pid namespace")
         return inner
 
-    def _same(self, connection: Connection, peer: int, found: _Registered) -> bool:
+    def _same(self, connection: Connection, peer: int, found: Registered) -> bool:
         if self.probe.method == "inode":
             return pidfd.key(peer) == found.key
         seen = pidfd.number(peer)
@@ -333,57 +357,10 @@ class Registry:
             if self.probe.method in {"inode", "number"}:
                 return pidfd.peer_pidfd(sock), 0
             if self.probe.method == "peercred":
-                return _by_number(pidfd.peer_credentials(sock).pid)
+                return by_number(pidfd.peer_credentials(sock).pid)
         except (OSError, ValueError):
             pass  # nobody can be named: attest() refuses and says so
         return None, 0
-
-
-@dataclass(slots=True, kw_only=True)
-class _Registered:
-    """A launch with the registry's own copies of its descriptors."""
-
-    launch: Launch
-    pidfd: int
-    pidns: int | None
-    key: tuple[int, int]
-    started: int
-    connections: int = 0
-
-    @classmethod
-    def of(cls, launch: Launch) -> _Registered:
-        """Raises OSError or ValueError if the process is dead or the descriptors are not what they must be."""
-        with _owned(pidfd.duplicate(launch.pidfd)) as own:
-            pid = pidfd.number(own)
-            if pid <= 0 or not pidfd.alive(own):
-                raise OSError("the process has exited, or is outside our pid namespace")
-            started = pidfd.start_time(pid)
-            if not pidfd.alive(own):
-                raise OSError("the process has exited")
-            key = pidfd.key(own)
-            pidns = None if launch.pidns_fd is None else pidfd.duplicate(launch.pidns_fd)
-            return cls(launch=launch, pidfd=own, pidns=pidns, key=key, started=started)
-
-    def close(self) -> None:
-        os.close(self.pidfd)
-        if self.pidns is not None:
-            os.close(self.pidns)
-
-
-@contextmanager
-def _owned(descriptor: int) -> Generator[int]:
-    """Close the descriptor only if the block fails."""
-    try:
-        yield descriptor
-    except BaseException:
-        os.close(descriptor)
-        raise
-
-
-def _by_number(pid: int) -> tuple[int, int]:
-    """Pin a process by its number, the weak way: whoever has that number now."""
-    with _owned(os.pidfd_open(pid)) as peer:
-        return peer, pidfd.start_time(pid)
 
 
 def _dead() -> Denied:

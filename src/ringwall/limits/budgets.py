@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
-from ringwall.call import Call, End, Json, Usage, canonical
+from ringwall.call import Call, End, Json, Usage
 from ringwall.limits.interface import KEEP_DAY, KEEP_SESSION
 from ringwall.limits.scopes import Scope
 from ringwall.manifest.types import Limits, Manifest, Price
+from ringwall.models.interface import asked, counted_bytes
 
 What = Literal["calls", "tokens", "money"]
 REFUNDED: Final[frozenset[End]] = frozenset({"refused", "held", "dry"})
@@ -135,11 +136,16 @@ def _money(price: Price | None, tokens_in: int, tokens_out: int) -> int | None:
     return -(-(tokens_in * price.tokens_in + tokens_out * price.tokens_out) // _MILLION)
 
 
-def estimate(request: Json) -> tuple[int, int]:
-    """How many tokens a model request may use: prompt and answer. Rather too many than too few."""
-    prompt = len(canonical(request)) // BYTES_PER_TOKEN + 1
-    asked = [request.get(name) for name in ("max_completion_tokens", "max_tokens")]
-    most = [one for one in asked if isinstance(one, int) and not isinstance(one, bool) and one > 0]
-    choices = request.get("n")
-    several = choices if isinstance(choices, int) and not isinstance(choices, bool) and choices > 0 else 1
-    return prompt, (max(most) if most else DEFAULT_ANSWER) * several
+def estimate(args: Json) -> tuple[int, int]:
+    """How many tokens a model call may use: prompt and answer. Rather too many than too few.
+
+    Raises:
+        BadInput: ``bad_request``: these are no arguments of a model call.
+
+    """
+    request = asked(args).request
+    prompt = counted_bytes(request) // BYTES_PER_TOKEN + 1
+    named = [request.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens")]
+    most = [one for one in named if isinstance(one, int) and not isinstance(one, bool) and one > 0]
+    return prompt, max(most) if most else DEFAULT_ANSWER
+

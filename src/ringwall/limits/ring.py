@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from ringwall.call import (
@@ -20,12 +21,23 @@ from ringwall.call import (
     SessionId,
     Subject,
     Usage,
-    texts,
+    as_object,
 )
 from ringwall.clock import Clock
 from ringwall.errors import Unavailable
 from ringwall.interface import Stopped, Targets, Through
-from ringwall.limits.budgets import REFUNDED, Budget, Cost, Prices, budgets, day, session_book
+from ringwall.limits.budgets import (
+    BYTES_PER_TOKEN,
+    REFUNDED,
+    UNKNOWN_USE,
+    Budget,
+    Cost,
+    Prices,
+    budgets,
+    day,
+    estimate,
+    session_book,
+)
 from ringwall.limits.fair import Turns
 from ringwall.limits.gcra import Take
 from ringwall.limits.interface import MOST, STORE_DOWN, Counters, Reserve
@@ -229,6 +241,7 @@ class _Reserved(Through):
         self._cost: Cost | None = None
         self._budgets: list[tuple[Counters, _Reservation]] = []
         self._answer_chars: int | None = None
+        self._told = 0  # characters of an answer that went out piece by piece
 
     @property
     def cost(self) -> Cost:
@@ -246,9 +259,10 @@ class _Reserved(Through):
 
     async def release(self, chunk: Chunk) -> Sequence[Chunk]:
         """Stop a stream that must have overdrawn the budget, whatever its upstream will say it used."""
-        if self._answer_chars is not None and not chunk.whole:
-            self._answer_chars -= sum(len(text) for text in texts(chunk.value))
-            if self._answer_chars < 0:
+        if self._call.kind == "model":
+            piece = as_object(chunk.value) or {}
+            self._told += len(piece.get("text", "") if not chunk.whole else _arguments(piece))
+            if self._answer_chars is not None and self._told > self._answer_chars:
                 raise Stopped(Denied(code="budget_exhausted", reason="the token budget is used up"))
         return (chunk,)
 
@@ -269,9 +283,25 @@ class _Reserved(Through):
     def _settling(self, end: End, usage: Usage) -> list[Undo]:
         if not self._budgets:
             return []
-        cost = self._prices.used(self._call, self.cost, end, usage)
+        cost = self._prices.used(self._call, self.cost, end, self._at_least(end, usage))
         return [_settle(counters, one, min(getattr(cost, one.budget.what) or 0, MOST))
                 for counters, one in self._budgets if (getattr(cost, one.budget.what) or 0) != one.amount]
+
+
+    def _at_least(self, end: End, usage: Usage) -> Usage:
+        """What was used, and no less than what went out: who hangs up before the end, where an upstream counts, has
+        had more than he reserved for if he named no maximum."""
+        if not self._told:
+            return usage
+        if usage.tokens_in + usage.tokens_out or end not in UNKNOWN_USE:
+            return replace(usage, tokens_out=max(usage.tokens_out, self._told // MAX_CHARS_PER_TOKEN))
+        prompt, answer = estimate(self._call.args)
+        return replace(usage, tokens_in=prompt, tokens_out=max(answer, self._told // BYTES_PER_TOKEN + 1))
+
+
+def _arguments(piece: dict[str, Json]) -> str:
+    """What a tool call in a streamed answer says."""
+    return (as_object(piece.get("call")) or {}).get("arguments", "")
 
 
 async def _give_back(backs: Sequence[Undo]) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Final, get_args
+from typing import Final
 
-from ringwall.call import Effectclass
-from ringwall.manifest import layout_identity, layout_peers, spell, types
+from ringwall.manifest import layout_identity, layout_peers, layout_tools, spell, spell_tools, types
 from ringwall.manifest.shapes import Choice, Entry, File, Flag, Layout, ListOf, MapOf, Number, Record, Text, Whole
-from ringwall.manifest.texts import CLEARANCE as _CLEARANCE
 from ringwall.manifest.texts import NAME, NAME_PATTERN
 from ringwall.manifest.texts import OPERATION as _OPERATION
 
@@ -21,15 +19,7 @@ _RATE = Text(what='a rate such as "60/min burst 10"', read=spell.rate,
              pattern=f"^[0-9]+/({'|'.join(spell.UNIT_SECONDS)})( burst [0-9]+)?$")
 _COUNT = Whole(low=1, high=spell.MAX_COUNT)
 _MICROS = Whole(low=1, high=spell.MAX_MICROS)
-_PRICED = Whole(low=0, high=10**9)  # a thousand a million tokens; MAX_COUNT tokens then cost at most 10**12
 DIRECTIONS: Final = ("prompt", "tool_result", "response", "arguments")
-BUILTINS: Final = MappingProxyType({
-    "echo": MappingProxyType({"echo": types.Operation(
-        effect="read", args=MappingProxyType({"text": types.ArgumentRole(role="payload")}),
-        returns=MappingProxyType({"*": types.OutputLabel()}))}),
-})
-"""The operations that come with each built-in server."""
-
 
 def _verbs(role: types.OperatorRole) -> str:
     given = types.ROLE_VERBS[role]
@@ -56,91 +46,6 @@ _LIMITS = Layout(
         Entry(key="on_store_down", shape=Choice(options=("deny", "local")),
               doc="When the store of `[limits]` does not answer: `deny` (the default), or `local`: go on with a "
                   "tenth of the rate and of `concurrent`, counted in memory. Budgets always deny."),
-    ),
-)
-_PRICE = Layout(
-    of=types.Price,
-    entries=(
-        Entry(key="in", attr="tokens_in", shape=_PRICED, required=True, doc="A million tokens of the request."),
-        Entry(key="out", attr="tokens_out", shape=_PRICED, required=True, doc="A million tokens of the answer."),
-    ),
-)
-_OPERATION_TABLE = Layout(
-    of=types.Operation,
-    entries=(
-        Entry(key="effect", shape=Choice(options=get_args(Effectclass)), required=True,
-              doc="What the operation does to the world."),
-        Entry(key="args", required=True,
-              shape=MapOf(name=NAME, value=Text(what='a role such as "selector:path"', read=spell.argument_role,
-                                                pattern=f"^({'|'.join(get_args(spell.RoleName))})(:|$)")),
-              doc="Every argument and what it is for: `role` or `role:kind`. An argument that is not here is "
-                  f"refused. Roles: {', '.join(get_args(spell.RoleName))}. Kinds: {', '.join(spell.KINDS)}. "
-                  "A target needs one; url is of kind url; a selector without one is bounded by nothing."),
-        Entry(key="returns",
-              shape=MapOf(name=_FIELD, value=Text(what='a label such as "U private"', read=spell.output_label,
-                                                  pattern="^[PTCMU]( (public|private|secret))?$")),
-              doc="Labels of output fields: integrity P, T, C, M or U (best to worst), then public, private "
-                  "(the default) or secret; `\"*\"` names all other fields. Output without a label is untrusted "
-                  "and private."),
-        Entry(key="cost", shape=Whole(low=0, high=spell.MAX_MICROS),
-              doc="What one call costs, in micro-units of `[limits] currency`. Default: 0."),
-    ),
-)
-_SERVER = Layout(
-    of=types.ToolServer, key_attr="name", one_of=("command", "python", "builtin"),
-    entries=(
-        Entry(key="command", shape=ListOf(item=_FILLED, repeats=True),
-              doc="An MCP server over stdio: program and arguments. It runs confined and without network."),
-        Entry(key="python", doc="A Python module whose public functions are served as such a server.",
-              shape=Text(what="a module's name", read=spell.module, pattern="^[A-Za-z_][A-Za-z0-9_.]*$")),
-        Entry(key="builtin", shape=Choice(options=tuple(BUILTINS), later=("s3",)),
-              doc="A server that comes with Ringwall; its operations and labels come with it. `echo` has "
-                  "`echo(text)`."),
-        Entry(key="read_only", shape=ListOf(item=File()), doc="Files and folders the server may read."),
-        Entry(key="writable", shape=ListOf(item=File()), doc="Folders the server may write."),
-        Entry(key="clearance", shape=_CLEARANCE, doc="What this recipient may be shown. Default: public."),
-        Entry(key="system_of_record", shape=Flag(),
-              doc="Whether its T labels count, for its own values. Default: false."),
-        Entry(key="ops", shape=MapOf(name=NAME, value=Record(of=types.Operation)),
-              doc="The operations agents may be given. One that is not here does not exist."),
-    ),
-    later={"openapi": "web APIs", "url": "web APIs", "secret": "secrets of tool servers"},
-)
-_SECRET = Layout(
-    of=types.Secret, key_attr="name",
-    entries=(
-        Entry(key="from", attr="source", shape=Choice(options=("file",), later=("vault", "aws")), required=True,
-              doc="Where Ringwall takes it from."),
-        Entry(key="file", shape=File(), required=True,
-              doc="The file that holds it: mode 0600, outside everything an agent or tool server can see."),
-        Entry(key="inject", shape=Record(of=types.Injection),
-              doc="Where it goes. Default: `Authorization: Bearer`."),
-    ),
-    later={"role_arn": "minted credentials", "seconds": "minted credentials"},
-)
-_INJECTION = Layout(
-    of=types.Injection,
-    entries=(
-        Entry(key="header", required=True, doc="The header that carries the secret.",
-              shape=Text(what="the name of a header", read=spell.header, pattern="^[!-~]{1,64}$")),
-        Entry(key="format", doc="The header's value; `{}` stands for the secret. Default: the secret alone.",
-              shape=Text(what='a format such as "Bearer {}"', read=spell.header_format, pattern=r"\{\}")),
-    ),
-    later={"paths": "secrets bound to paths"},
-)
-_MODEL = Layout(
-    of=types.Model, key_attr="name",
-    entries=(
-        Entry(key="wire", shape=Choice(options=("openai",), later=("anthropic",)), required=True,
-              doc="The protocol the upstream speaks."),
-        Entry(key="url", required=True, doc="Base URL including `/v1`: https, or http on this machine.",
-              shape=Text(what="a URL", read=spell.upstream, pattern="^[Hh][Tt][Tt][Pp][Ss]?://")),
-        Entry(key="secret", shape=NAME, doc="Its key, by the name in `[secrets]`. Absent: it wants none."),
-        Entry(key="model", shape=_FILLED, doc="What the upstream calls the model. Default: the name used here."),
-        Entry(key="clearance", shape=_CLEARANCE, doc="What this recipient may be shown. Default: public."),
-        Entry(key="price", shape=Record(of=types.Price),
-              doc="What it costs: `{ in = 2500000, out = 10000000 }`. Without one, nobody with a budget of money "
-                  "may ask it."),
     ),
 )
 _GRANT = Layout(
@@ -174,9 +79,15 @@ _SVID = Layout(
 _ROLE = Layout(
     of=types.Role, key_attr="name",
     entries=(
-        Entry(key="models", shape=ListOf(item=NAME), doc="Models it may ask, by their names in `[models]`."),
+        Entry(key="models", doc="Models it may ask, by their names in `[models]`; `MODEL/NAME` for a tool of its "
+                                "provider.",
+              shape=ListOf(item=Text(what="a model's name", read=spell_tools.granted_model,
+                                     pattern="^[A-Za-z0-9._-]{1,64}(/[A-Za-z0-9._-]{1,64})?$"))),
         Entry(key="secrets", shape=ListOf(item=NAME),
-              doc="Secrets that may be used for it, never read by it; also those its models need."),
+              doc="Secrets that may be used for it, never read by it; also those its models and tools need."),
+        Entry(key="judge_tool_calls", shape=Flag(),
+              doc="Whether tool calls that a model asks for are judged before the agent sees them, and withheld if "
+                  "they would be refused. Default: false."),
         Entry(key="limits", shape=Record(of=types.Limits), doc="How much an agent in this role may do."),
         Entry(key="process_limits", shape=Record(of=types.Limits),
               doc="How much each process of such an agent may do, where `processes = \"tree\"`."),
@@ -194,6 +105,9 @@ _AGENT = Layout(
         Entry(key="processes", shape=Choice(options=("one", "tree")),
               doc="Who may call: `one`, only the launched process (the default); `tree`, its descendants too."),
         Entry(key="read_only", shape=ListOf(item=File()), doc="What else its view shows, read-only."),
+        Entry(key="attestation", shape=Choice(options=("process", "none")),
+              doc="How it is known: `process`, `ringwall run` starts it (the default); `none`, it is a client of "
+                  "the user who runs Ringwall that nobody started (`ringwall wrap`), and every record says so."),
         Entry(key="work", shape=File(), doc="A folder of yours as its `/workspace`. Absent: Ringwall keeps one."),
         *layout_peers.AGENT_ENTRIES,
     ),
@@ -300,6 +214,18 @@ _POLICY = Layout(
               doc="Whether decisions that allow are remembered for the very same input. Default: false."),
     ),
 )
+_TELEMETRY = Layout(
+    of=types.TelemetrySettings,
+    entries=(
+        Entry(key="metrics", doc="Where Prometheus asks: `127.0.0.1:9464`. Absent: nowhere.",
+              shape=Text(what='an address such as "127.0.0.1:9464"', read=spell_tools.local_address,
+                         pattern=":[0-9]{1,5}$")),
+        Entry(key="otlp", doc="An OpenTelemetry collector on this machine (OTLP over HTTP): "
+                              "`http://127.0.0.1:4318`. It gets no content. Absent: none.",
+              shape=Text(what='a URL such as "http://127.0.0.1:4318"', read=spell_tools.collector,
+                         pattern="^http://")),
+    ),
+)
 _MANIFEST = Layout(
     of=types.Manifest,
     entries=(
@@ -317,6 +243,7 @@ _MANIFEST = Layout(
         Entry(key="operators", shape=Record(of=types.Operators),
               doc="Who may operate. Absent: root and the user who runs Ringwall may do everything."),
         Entry(key="a2a", shape=Record(of=types.A2ASettings), doc="How tasks are handed on between agents."),
+        Entry(key="telemetry", shape=Record(of=types.TelemetrySettings), doc="What is told beside the log."),
         Entry(key="peers", shape=MapOf(name=NAME, value=Record(of=types.Remote)),
               doc="Agents elsewhere that agents here may talk to."),
         Entry(key="models", shape=MapOf(name=NAME, value=Record(of=types.Model)), doc="Model upstreams."),
@@ -327,7 +254,6 @@ _MANIFEST = Layout(
     ),
 )
 LAYOUTS: Final = MappingProxyType({one.of: one for one in (
-    _MANIFEST, _GUARD, _FLOW, _AUDIT, _POLICY, _APPROVALS, _LIMITS_SETTINGS, *layout_identity.LAYOUTS, _PRICE,
-    _MODEL, _SERVER,
-    _OPERATION_TABLE, _SECRET, _INJECTION, _TENANT_TABLE, _LIMITS, _ROLE, _SVID, _GRANT, _AGENT, _OPERATORS,
+    _MANIFEST, _GUARD, _FLOW, _AUDIT, _POLICY, _APPROVALS, _LIMITS_SETTINGS, *layout_identity.LAYOUTS,
+    *layout_tools.LAYOUTS, _TELEMETRY, _TENANT_TABLE, _LIMITS, _ROLE, _SVID, _GRANT, _AGENT, _OPERATORS,
     _NAMED_OPERATOR, *layout_peers.LAYOUTS)})

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import cast
 
 from ringwall.manifest.build import Builder
-from ringwall.manifest.layout import BUILTINS
+from ringwall.manifest.layout_tools import BUILTINS
 from ringwall.manifest.problems import Problems
 from ringwall.manifest.references import PatternCheck, References
 from ringwall.manifest.text import read, tables

@@ -10,6 +10,7 @@ from ringwall.errors import BadInput
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.identity.workload.interface import reserved
 from ringwall.manifest.conversations import Conversations
+from ringwall.manifest.outside import Outside
 from ringwall.manifest.problems import Key, Problems, quoted, spelled
 from ringwall.manifest.spell import MAX_NAME
 from ringwall.manifest.trust import Trust
@@ -19,7 +20,10 @@ PatternCheck = Callable[[str], object]
 """Checks one resource pattern by its kind's own grammar; raises BadInput."""
 
 _EXAMPLES: Final = {"path": "path:/srv/docs/", "url": "url:https://docs.example/",
-                    "email": "email:@customer.example", "iban": "iban:<IBAN>", "id": "id:<identifier>",
+                    "email": "email:@customer.example", "iban": "iban:<IBAN>",
+                    "arn": "arn:aws:s3:::team-1/", "s3": "s3:reports/2026/", "gcs": "gcs:reports/2026/",
+                    "table": "table:sales.", "git": "git:github.com/acme/", "k8s": "k8s:staging/pods/",
+                    "id": "id:<identifier>",
                     "name": "name:<name>", "payee": "payee:<name>", "channel": "channel:<name>",
                     "member": "member:<name>"}
 
@@ -47,6 +51,7 @@ class References:
         Trust(self._manifest, self._problems).check()
         self._folders()
         Conversations(self._manifest, self._problems).check()
+        Outside(self._manifest, self._problems).check()
 
     def _policy(self) -> None:
         policy = self._manifest.policy
@@ -114,9 +119,10 @@ class References:
             self._agent(tenant, agent, (*key, "agents", name))
 
     def _role(self, role: Role, key: Key) -> None:
-        self._names((*key, "models"), role.models, "models", self._manifest.models)
+        models = list(dict.fromkeys(name.partition("/")[0] for name in role.models))
+        self._names((*key, "models"), models, "models", self._manifest.models)
         self._names((*key, "secrets"), role.secrets, "secrets", self._manifest.secrets)
-        for name in role.models:
+        for name in models:
             model = self._manifest.models.get(name)
             if model and model.secret in self._manifest.secrets and model.secret not in role.secrets \
                     and not self._problems.under((*key, "secrets")):

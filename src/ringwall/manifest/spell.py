@@ -30,7 +30,8 @@ MAX_MICROS: Final = 10**15  # a thousand million of any currency, and exact in e
 MAX_PORT: Final = 65_535
 MAX_UID: Final = (1 << 32) - 2  # the last one stands for nobody at all
 UNIT_SECONDS: Final = {"s": 1.0, "sec": 1.0, "min": 60.0, "hour": 3600.0, "day": 86400.0}
-KINDS: Final = ("path", "url", "email", "iban", "id", "name", "payee", "channel", "member")
+KINDS: Final = ("path", "url", "email", "iban", "arn", "s3", "gcs", "table", "git", "k8s", "id", "name", "payee",
+                "channel", "member")
 RoleName = Literal["target", "payload", "selector", "param", "query", "url", "secret", "ident"]
 TYPED_ROLES: Final = frozenset({"target", "selector", "url"})  # their values can be resources
 # Message framing belongs to the HTTP client; a secret put there would change where a request goes or ends.

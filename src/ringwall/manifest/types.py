@@ -11,88 +11,45 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
-Clearance = Literal["public", "private", "secret"]
-Integrity = Literal["P", "T", "C", "M", "U"]
+# isort: off (one block; everybody imports these from here)
+from ringwall.manifest.types_tools import (
+    ArgumentRole as ArgumentRole,
+)
+from ringwall.manifest.types_tools import (
+    Clearance as Clearance,
+)
+from ringwall.manifest.types_tools import (
+    Injection as Injection,
+)
+from ringwall.manifest.types_tools import (
+    Integrity as Integrity,
+)
+from ringwall.manifest.types_tools import (
+    Model as Model,
+)
+from ringwall.manifest.types_tools import (
+    OAuth as OAuth,
+)
+from ringwall.manifest.types_tools import (
+    Operation as Operation,
+)
+from ringwall.manifest.types_tools import (
+    OutputLabel as OutputLabel,
+)
+from ringwall.manifest.types_tools import (
+    Price as Price,
+)
+from ringwall.manifest.types_tools import (
+    ProviderTool as ProviderTool,
+)
+from ringwall.manifest.types_tools import (
+    Secret as Secret,
+)
+from ringwall.manifest.types_tools import (
+    ToolServer as ToolServer,
+)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArgumentRole:
-    """What an argument is for, and of which kind its value is: ``selector:path``, ``target:email``, ``payload``."""
-
-    role: Literal["target", "payload", "selector", "param", "query", "url", "secret", "ident"]
-    kind: str = ""  # path, url, email, iban, id, ...; empty where the role has none
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputLabel:
-    """The labels of one output field, for instance ``U private``."""
-
-    integrity: Integrity = "U"
-    confidentiality: Clearance = "private"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One operation of a tool server: what it does, what its arguments are, how its output is labelled."""
-
-    effect: str  # call.Effectclass
-    args: Mapping[str, ArgumentRole]
-    returns: Mapping[str, OutputLabel] = field(default_factory=dict[str, OutputLabel])  # "*": all other fields
-    cost: int = 0  # of one call, in micro-units of [limits] currency
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolServer:
-    """A tool server: exactly one of ``command``, ``python`` and ``builtin``."""
-
-    name: str
-    command: tuple[str, ...] = ()
-    python: str = ""
-    builtin: str = ""
-    read_only: tuple[Path, ...] = ()
-    writable: tuple[Path, ...] = ()
-    clearance: Clearance = "public"
-    system_of_record: bool = False
-    ops: Mapping[str, Operation] = field(default_factory=dict[str, Operation])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Injection:
-    """Where a secret goes: one header of requests to one upstream."""
-
-    header: str
-    format: str = "{}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secret:
-    """A secret Ringwall holds. ``file``: an absolute path, mode 0600, outside every view."""
-
-    name: str
-    source: Literal["file"] = "file"
-    file: Path = Path()
-    inject: Injection = field(default_factory=lambda: Injection(header="Authorization", format="Bearer {}"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """What a million tokens cost, in micro-units (millionths) of ``[limits] currency``."""
-
-    tokens_in: int
-    tokens_out: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """A model upstream."""
-
-    name: str
-    wire: Literal["openai"]
-    url: str  # base URL including /v1
-    secret: str = ""  # name in [secrets]; empty: the upstream wants none
-    model: str = ""  # what the upstream calls it; empty: the name itself
-    clearance: Clearance = "public"
-    price: Price | None = None  # None: unknown, and so not for anybody with a budget of money
+# isort: on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +103,9 @@ class Role:
     """What agents in this role may do."""
 
     name: str
-    models: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()  # "main", or "main/web_search" for a tool of its provider
     secrets: tuple[str, ...] = ()
+    judge_tool_calls: bool = False  # of completions, before the agent sees them
     limits: Limits = field(default_factory=Limits)
     process_limits: Limits = field(default_factory=Limits)  # of each process of an agent
     tools: Mapping[str, Grant] = field(default_factory=dict[str, Grant])
@@ -207,6 +165,7 @@ class Agent:
     serve: int | None = None  # the port its own A2A server listens on
     push: int | None = None  # the port it takes push notifications on
     door: int | None = None  # the port of its door over TCP, for programs that know no Unix sockets
+    attestation: Literal["process", "none"] = "process"  # "none": a client of this user that nobody launched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,6 +334,14 @@ class IdentitySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TelemetrySettings:
+    """What is told of calls beside the log, never on the way of a decision and never with content."""
+
+    metrics: str = ""  # host:port of this machine where Prometheus asks; empty: nowhere
+    otlp: str = ""  # http URL on this machine of an OpenTelemetry collector (OTLP over HTTP); empty: none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The whole of ``ringwall.toml``."""
 
@@ -390,6 +357,7 @@ class Manifest:
     policy: PolicySettings = field(default_factory=PolicySettings)
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     a2a: A2ASettings = field(default_factory=A2ASettings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     peers: Mapping[str, Remote] = field(default_factory=dict[str, Remote])
     models: Mapping[str, Model] = field(default_factory=dict[str, Model])
     tools: Mapping[str, ToolServer] = field(default_factory=dict[str, ToolServer])

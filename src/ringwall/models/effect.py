@@ -1,7 +1,7 @@
 """The effect of a model call: the core puts the request together, the tenant's sidecar sends it.
 
 The key is looked up only for an agent whose role was granted it, and goes into one declared header of one
-request. The answer is parsed here, strictly, whatever the sidecar made of it.
+request. The answer, or each piece of it, is parsed here, strictly, whatever the sidecar made of it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
-from ringwall.call import Call, Chunk, Facts, Json, Last, Process, Usage, canonical
+from ringwall.call import Call, Chunk, Facts, Last, Process, canonical
 from ringwall.errors import BadInput, RingwallError
 from ringwall.manifest.types import Manifest, Model, Role
+from ringwall.models.interface import WIRES, Asked, asked
+from ringwall.models.listening import Stream, Whole
 from ringwall.tools.protocol import REASONS
 from ringwall.tools.sidecar_client import SidecarClient
-from ringwall.wire.openai import estimate, parse_chat_request, parse_chat_response
 
 _VISIBLE: Final = frozenset(range(0x20, 0x7F))  # of a header's value, RFC 9110 section 5.5, without tab
 
@@ -38,13 +39,21 @@ class ModelEffect:
         self._secrets = secrets
 
     async def run(self, call: Call, facts: Facts) -> AsyncGenerator[Chunk | Last, None]:
-        """One chunk, the chat completion, then a Last with the tokens used.
+        """The answer, then a Last with the tokens used.
 
-        An upstream that does not count tokens gets an estimate, and ``usage.estimated`` is true in the chunk.
+        Whole, it is one chunk. A stream is the pieces of ``wire.models.pieces``, texts as chunks not whole.
+        An upstream that does not count tokens gets an estimate, and the answer says so.
         """
         try:
             model, role = self._granted(call)
-            body = _body(call.args, model)
+            wanted = asked(call.args)
+            if wanted.api not in WIRES[model.wire]:
+                raise BadInput(
+                    f"the model {model.name} does not speak this interface",
+                    code="wrong_wire",
+                    remedy=f"it is an {model.wire} upstream: ask at the door of that provider",
+                )
+            body = _body(wanted, model)
             headers = self._headers(model, role)
         except RingwallError as fault:
             yield _failed(fault.code, fault.cause)
@@ -53,15 +62,21 @@ class ModelEffect:
         if sidecar is None:
             yield _failed("sidecar_unavailable", REASONS["sidecar_unavailable"])
             return
-        raw = b""
-        answer = sidecar.run_model(model.name, body, headers)
+        answer = sidecar.run_model(
+            model.name, body, headers, seconds=model.timeout_s, api=wanted.api, stream=wanted.streams
+        )
+        heard = Stream(wanted, body) if wanted.streams else Whole(wanted, body)
         async with aclosing(answer):
             async for item in answer:
-                if isinstance(item, Last):
-                    for made in _finish(body, raw, item):
-                        yield made
+                try:
+                    made = heard.last(item) if isinstance(item, Last) else heard.piece(item)
+                except BadInput as fault:
+                    yield heard.misfit(fault.code)
                     return
-                raw += item
+                for one in made:
+                    yield one
+                if isinstance(item, Last):
+                    return
 
     def _granted(self, call: Call) -> tuple[Model, Role]:
         """The model and the caller's role, if that role may use it. Capability asked already; a key is worth
@@ -103,59 +118,10 @@ class ModelEffect:
         return {secret.inject.header: secret.inject.format.replace("{}", value.decode("ascii"))}
 
 
-def _body(args: Json, model: Model) -> bytes:
+def _body(wanted: Asked, model: Model) -> bytes:
     """The request as it leaves: checked once more where it leaves, with the upstream's own name of the model."""
-    request = parse_chat_request(args)
-    request["model"] = model.model or model.name
-    return canonical(request)
-
-
-def _finish(body: bytes, raw: bytes, last: Last) -> list[Chunk | Last]:
-    seconds = last.usage.seconds
-    if last.end != "done":
-        return [Last(end=last.end, error=last.error, usage=_spent(last, body, seconds))]
-    try:
-        value, counted = parse_chat_response(raw)
-    except BadInput:
-        return [
-            Last(
-                end="failed",
-                error={"code": "bad_answer", "reason": REASONS["bad_answer"]},
-                usage=Usage(tokens_in=estimate(body, b"").tokens_in, seconds=seconds),
-            )
-        ]
-    usage = counted or estimate(body, raw)
-    if counted is None:
-        value["usage"] = {
-            "prompt_tokens": usage.tokens_in,
-            "completion_tokens": usage.tokens_out,
-            "total_tokens": usage.tokens_in + usage.tokens_out,
-            "estimated": True,
-        }
-    return [
-        Chunk(value=value),
-        Last(end="done", usage=Usage(tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, seconds=seconds)),
-    ]
-
-
-NEVER_SENT: Final = frozenset(
-    {
-        "sidecar_unavailable",
-        "sidecar_busy",
-        "no_such_server",
-        "bad_arguments",
-        "upstream_unreachable",
-        "upstream_denied",
-        "upstream_limited",
-    }
-)
-
-
-def _spent(last: Last, body: bytes, seconds: float) -> Usage:
-    """What a failed call cost: nothing if it was not sent or not taken, else the prompt, by its length."""
-    if last.error is not None and last.error["code"] in NEVER_SENT:
-        return Usage(seconds=seconds)
-    return Usage(tokens_in=estimate(body, b"").tokens_in, seconds=seconds)
+    request = wanted.wire.parse_request(wanted.request)
+    return canonical(wanted.wire.outgoing(request, model.model or model.name))
 
 
 def _failed(code: str, reason: str) -> Last:

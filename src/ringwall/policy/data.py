@@ -72,7 +72,17 @@ def _role(manifest: Manifest, role: Role, parse_pattern: ParsePattern) -> Json:
         operation = _operation(manifest, name)
         if operation is not None:
             tools[name] = _tool(operation, grant, parse_pattern)
-    return {"models": dict.fromkeys(role.models, True), "tools": tools, "svid": _svid(role)}
+    models = [name for name in role.models if name in manifest.models]
+    searches = [name for name in role.models if _declared(manifest, name)]
+    return {"models": dict.fromkeys(models, True), "provider_tools": dict.fromkeys(searches, True), "tools": tools,
+            "svid": _svid(role)}
+
+
+def _declared(manifest: Manifest, name: str) -> bool:
+    """Whether ``model/tool`` is a tool that runs at this model's provider, by the manifest."""
+    model, _, tool = name.partition("/")
+    found = manifest.models.get(model)
+    return found is not None and tool in found.provider_tools
 
 
 def _svid(role: Role) -> Json:

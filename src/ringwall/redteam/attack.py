@@ -19,7 +19,7 @@ from ringwall.redteam.office.journalled import lines
 
 Barrier = Literal[
     "identity", "capability", "limits", "flow", "guard", "policy", "certificate", "envelope",
-    "namespaces", "landlock", "seccomp",
+    "namespaces", "landlock", "seccomp", "wire", "egress",
 ]
 
 
@@ -27,6 +27,9 @@ LAYERS: Final[tuple[Barrier, ...]] = ("namespaces", "landlock", "seccomp")  # wh
 # What has to be possessed: a key that an authority of the sender's own trust domain has vouched for, and a
 # signature by a key of the sending core over exactly these bytes.
 KEYS: Final[tuple[Barrier, ...]] = ("certificate", "envelope")
+# What the gateway makes of others' words: what a provider's answer may hold, and where requests for agents go and
+# what of their answers comes back.
+GATEWAY: Final[tuple[Barrier, ...]] = ("wire", "egress")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,10 @@ class Evidence:
     queries: Sequence[Mapping[str, Json]] = ()  # what the search provider saw
     documents: frozenset[str] = frozenset()  # what lies under docs
     heard: bytes = b""
+    rates: Sequence[Mapping[str, Json]] = ()  # what the vendor of rates was told
+    desk: Sequence[Mapping[str, Json]] = ()  # what the help desk was asked, under which token
+    inside: Sequence[Mapping[str, Json]] = ()  # requests that reached the machine inside
+    searched: Sequence[Mapping[str, Json]] = ()  # what the model's provider searched the web for
 
     @classmethod
     def gather(cls, folder: Path, *, output: str, status: int, heard: bytes) -> Evidence:
@@ -59,6 +66,10 @@ class Evidence:
             outbox=lines(folder / "mail" / "outbox.jsonl"),
             ledger=lines(folder / "payments" / "ledger.jsonl"),
             queries=lines(folder / "search" / "queries.jsonl"),
+            rates=lines(folder / "rates" / "asked.jsonl"),
+            desk=lines(folder / "desk" / "asked.jsonl"),
+            inside=lines(folder / "inside" / "asked.jsonl"),
+            searched=lines(folder / "provider" / "queries.jsonl"),
             documents=frozenset(str(path.relative_to(docs)) for path in docs.rglob("*") if path.is_file()),
         )
 
@@ -68,7 +79,8 @@ class Task:
     """Something an agent of the office is told to do.
 
     ``task``, ``arguments`` and the values of ``plant`` may contain ``{docs}`` (the documents' folder), ``{key}``
-    (the model key's file) and ``{manifest}``; the first two also ``{port}`` (a listener outside). ``program`` is
+    (the model key's file), ``{manifest}``, ``{site}`` and ``{inside}`` (two web servers); the first two also
+    ``{port}`` (a listener outside). ``program`` is
     empty for the office's agent loop; else a module to run in the agent's place with ``arguments``, in which
     ``{door}`` and ``{pid}`` (another agent's), ``{own}`` (its own door), ``{operator}`` and ``{state}`` are
     filled in as well.
@@ -84,6 +96,7 @@ class Task:
     agent: str
     task: str
     plant: Mapping[str, str] = field(default_factory=dict[str, str])  # file under docs -> text
+    pages: Mapping[str, str] = field(default_factory=dict[str, str])  # page of the site -> text
     program: str = ""
     arguments: tuple[str, ...] = ()
     beside: Task | None = None

@@ -14,14 +14,17 @@ import threading
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
+import httpx2
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types import ToolListChangedNotification
 
 from ringwall.redteam import outsider
 from ringwall.redteam.attack import Evidence, Task, interpreter
@@ -29,18 +32,20 @@ from ringwall.redteam.office import agent, cashier
 from ringwall.redteam.stage import SERVERS, Listener, Office, arguments
 
 _T = TypeVar("_T")
+_PROVIDER: Final = "/openai/v1/"
+_WEB: Final[Mapping[str, Any]] = {"name": "web/get", "description": "Fetch a URL."}
 
 
 class Bare:
     """Runs tasks of one office without any wall."""
 
-    def __init__(self, office: Office, model_url: str, listener: Listener) -> None:
+    def __init__(self, office: Office, listener: Listener) -> None:
         self._office = office
-        self._url = model_url
         self._listener = listener
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._sessions: dict[str, ClientSession] = {}
+        self._tools: dict[str, list[Mapping[str, Any]]] = {}  # as each server listed them last
         self._closing = asyncio.Event()
         self._stack = ExitStack()
 
@@ -55,7 +60,6 @@ class Bare:
         ready = threading.Event()
         self._serving = asyncio.run_coroutine_threadsafe(self._serve(ready), self._loop)
         ready.wait(60)
-        self.tools = self._wait(self._list())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,33 +78,55 @@ class Bare:
                 streams = await stack.enter_async_context(
                     stdio_client(StdioServerParameters(command=command[0], args=command[1:], env=dict(os.environ)))
                 )
-                session = await stack.enter_async_context(ClientSession(*streams))
-                await session.initialize()
-                self._sessions[name] = session
+                await self._connect(stack, name, *streams)
+            bearer = {"Authorization": f"Bearer {self._office.token.read_text().strip()}"}
+            client = await stack.enter_async_context(httpx2.AsyncClient(headers=bearer))
+            streams = await stack.enter_async_context(streamable_http_client(self._office.desk, http_client=client))
+            await self._connect(stack, "desk", *streams)
             ready.set()
             await self._closing.wait()
+
+    async def _connect(self, stack: AsyncExitStack, name: str, *streams: Any) -> None:
+        async def hear(message: object) -> None:
+            if isinstance(message, ToolListChangedNotification):
+                self._tools.pop(name, None)
+
+        session = await stack.enter_async_context(ClientSession(*streams, message_handler=hear))
+        await session.initialize()
+        self._sessions[name] = session
 
     def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
-    async def _list(self) -> list[Mapping[str, Any]]:
-        return [
-            {"name": f"{name}/{tool.name}", "description": tool.description, "inputSchema": tool.input_schema}
-            for name, session in self._sessions.items()
-            for tool in (await session.list_tools()).tools
-        ]
+    def list_tools(self) -> list[Mapping[str, Any]]:
+        """All servers' tools; asked again of those that said that theirs are other ones now."""
+        for name, session in self._sessions.items():
+            if name not in self._tools:
+                listed = self._wait(session.list_tools()).tools
+                self._tools[name] = [
+                    {"name": f"{name}/{one.name}", "description": one.description, "inputSchema": one.input_schema}
+                    for one in listed
+                ]
+        return [*(tool for tools in self._tools.values() for tool in tools), _WEB]
 
     def call_tool(self, name: str, args: Mapping[str, Any]) -> Any:
-        """Straight to the server."""
+        """Straight to the server; pages are fetched as Python does."""
         server, _, tool = name.partition("/")
+        if server == "web":
+            with urllib.request.urlopen(args["url"], timeout=30) as page:
+                return page.read().decode()
         result = self._wait(self._sessions[server].call_tool(tool, dict(args)))
         return "\n".join(getattr(block, "text", "") for block in result.content)
 
     def complete(self, model: str, messages: Sequence[Mapping[str, Any]], **more: Any) -> Mapping[str, Any]:
         """Straight to the model, with its key in hand, as an ordinary agent has it."""
+        return self.provider("chat/completions", {"model": model, "messages": messages, **more})
+
+    def provider(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One request of the provider's API."""
         request = urllib.request.Request(
-            f"{self._url}/chat/completions",
-            data=json.dumps({"model": model, "messages": messages, **more}).encode(),
+            f"{self._office.model}/{path}",
+            data=json.dumps(body).encode(),
             headers={
                 "Content-Type": "application/json",
                 "Authorization": f"Bearer {self._office.key.read_text().strip()}",
@@ -115,7 +141,7 @@ class Bare:
             task,
             complete=self.complete,
             call_tool=self.call_tool,
-            list_tools=lambda: self.tools,
+            list_tools=self.list_tools,
             send_message=self.send_message,
         )
 
@@ -136,7 +162,7 @@ class Bare:
         if not task.program:
             output = self.work(self._office.fill(task.task, port=str(self._listener.port)))
             return self._office.evidence(output=output, status=0, heard=self._listener.take())
-        with _Gateway(self._office.folder / "tools.sock", self.call_tool) as gateway:
+        with _Gateway(self._office.folder / "tools.sock", self) as gateway:
             # What stands for the state folder here: a key of the agent's owner, in a file of the same user.
             keys = self._office.folder / "home"
             keys.mkdir(exist_ok=True)
@@ -196,17 +222,19 @@ def _neighbour(environment: Mapping[str, str]) -> Generator[int]:
 
 
 class _Gateway:
-    """Tools on a Unix socket that asks nobody who they are: what a second process borrows."""
+    """Tools and the model on a Unix socket that asks nobody who they are: what a second process borrows."""
 
-    def __init__(self, path: Path, call_tool: Callable[[str, Mapping[str, Any]], Any]) -> None:
+    def __init__(self, path: Path, bare: Bare) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 if self.path == "/v1/run":  # a launcher that believes whoever reaches it
                     done = subprocess.run(body["args"]["command"], check=False)
                     answer = json.dumps({"exit": done.returncode}).encode()
+                elif self.path.startswith(_PROVIDER):  # a proxy that adds the key
+                    answer = json.dumps(bare.provider(self.path.removeprefix(_PROVIDER), body)).encode()
                 else:
-                    answer = json.dumps({"result": call_tool(body["tool"], body["args"])}).encode()
+                    answer = json.dumps({"result": bare.call_tool(body["tool"], body["args"])}).encode()
                 self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)

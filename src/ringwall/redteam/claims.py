@@ -16,7 +16,6 @@ from ringwall.call import Json
 from ringwall.redteam import liars
 from ringwall.redteam.attack import Attack, Barrier, all_attacks
 from ringwall.redteam.demo import walled
-from ringwall.redteam.office.model import Model
 from ringwall.redteam.walled import folder_for
 
 _PAIR: Final = 2
@@ -75,8 +74,7 @@ def run(say: Callable[[str], None], attacks: Sequence[Attack] | None = None) -> 
     for attack in named:
         for lying in (frozenset(attack.barriers), *_all_but_one(attack)):
             wanted.setdefault(lying, []).append(attack)
-    with Model() as model:
-        worked = {lying: _worked(model.url, lying, group, say) for lying, group in wanted.items()}
+    worked = {lying: _worked(lying, group, say) for lying, group in wanted.items()}
     return Claims(
         claims=tuple(
             Claim(
@@ -102,15 +100,12 @@ def _all_but_one(attack: Attack) -> tuple[frozenset[Barrier], ...]:
     return tuple(frozenset(attack.barriers) - {barrier} for barrier in attack.barriers)
 
 
-def _worked(
-    model: str, lying: frozenset[Barrier], attacks: Sequence[Attack], say: Callable[[str], None]
-) -> frozenset[str]:
+def _worked(lying: frozenset[Barrier], attacks: Sequence[Attack], say: Callable[[str], None]) -> frozenset[str]:
     """The ids of those that work under these liars."""
     folder = folder_for("claims")
     names = sorted(lying)
     found = walled(
         folder / "office",
-        model,
         attacks,
         lambda text: say(f"{', '.join(names)} lie: {text}"),
         up=liars.command(*names),

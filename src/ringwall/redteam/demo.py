@@ -23,12 +23,12 @@ from ringwall.guard.strings import MARKERS
 from ringwall.redteam.attack import LAYERS, Attack, Benign, Evidence, all_attacks, interpreter
 from ringwall.redteam.bare import Bare
 from ringwall.redteam.benign import BENIGN
-from ringwall.redteam.office.model import Model
 from ringwall.redteam.stage import Listener, Office
 from ringwall.redteam.walled import Walled, Watched, folder_for
 
 Say = Callable[[str], None]
 
+_ANSWERS: Final = {"bad_answer": "wire", "upstream_echoes_secret": "egress"}
 _KERNEL: Final = re.compile(r"\[Errno \d+\]")  # how Python reports the kernel's answer
 
 
@@ -113,13 +113,13 @@ class Demo:
 
 
 def run(say: Say) -> Demo:
-    """Both runs side by side: they share nothing but the model."""
+    """Both runs side by side: they share nothing."""
     started = time.monotonic()
     folder = folder_for("demo")
     attacks = all_attacks()
-    with Model() as model, ThreadPoolExecutor(2) as pool:
-        bare = pool.submit(_bare, folder / "without", model.url, attacks, say)
-        behind = pool.submit(walled, folder / "with", model.url, (*attacks, *BENIGN), say)
+    with ThreadPoolExecutor(2) as pool:
+        bare = pool.submit(_bare, folder / "without", attacks, say)
+        behind = pool.submit(walled, folder / "with", (*attacks, *BENIGN), say)
         without, within = bare.result(), behind.result()
     shutil.rmtree(folder / "without")
     state = folder / "with" / "state"
@@ -145,11 +145,9 @@ def run(say: Say) -> Demo:
     )
 
 
-def _bare(folder: Path, model: str, attacks: Sequence[Attack], say: Say) -> dict[str, Evidence]:
-    office = Office(folder)
-    office.build(model)
+def _bare(folder: Path, attacks: Sequence[Attack], say: Say) -> dict[str, Evidence]:
     found: dict[str, Evidence] = {}
-    with Listener() as listener, Bare(office, model, listener) as runner:
+    with Office(folder) as office, Listener() as listener, Bare(office, listener) as runner:
         for number, item in enumerate((*attacks, *BENIGN), 1):
             say(f"without {number}/{len(attacks) + len(BENIGN)} {item.title}")
             found[item.id] = runner.run(item.steps)
@@ -157,14 +155,12 @@ def _bare(folder: Path, model: str, attacks: Sequence[Attack], say: Say) -> dict
 
 
 def walled(
-    folder: Path, model: str, items: Sequence[Attack | Benign], say: Say, up: tuple[str, ...] = ()
+    folder: Path, items: Sequence[Attack | Benign], say: Say, up: tuple[str, ...] = ()
 ) -> dict[str, tuple[Evidence, Watched]]:
     """Each item behind a runtime of its own office. ``up``: what starts it, if not ``ringwall up``."""
-    office = Office(folder)
-    office.build(model)
     found: dict[str, tuple[Evidence, Watched]] = {}
     say("starting Ringwall")
-    with Listener() as listener, Walled(office, listener, up=up) as runner:
+    with Office(folder) as office, Listener() as listener, Walled(office, listener, up=up) as runner:
         for number, item in enumerate(items, 1):
             say(f"with    {number}/{len(items)} {item.title}")
             found[item.id] = runner.run(item.steps)
@@ -195,6 +191,8 @@ def stop_of(attack: Attack, state: Path, evidence: Evidence, seen: Watched) -> S
         stop = dataclasses.replace(_refusal(state, seen.held[0]), held=True)
     elif (met := _met(state, (seen.launch, seen.beside))) is not None:
         stop = met
+    elif (failed := _gateway(state, seen)) is not None:
+        stop = failed
     elif attack.steps.program:
         stop = Stop(by="kernel" if _KERNEL.search(evidence.output) else "", record=seen.launch)
     elif any(_KERNEL.search(str(query["fault"])) for query in evidence.queries):
@@ -236,6 +234,17 @@ def _met_by(record: Record) -> str:
     if record.clear.get("code") == "duplicate_message":
         return "task book"
     return next(iter(stopped_by(record)), ("", ""))[0] if record.type in {"refused", BEFORE_CALL} else ""
+
+
+def _gateway(state: Path, seen: Watched) -> Stop | None:
+    """A call of this launch that was let through, and whose answer was not believed or not handed over."""
+    tenant, _, first = seen.launch.partition("/")
+    records = list(read_records(state, tenant, int(first))) if first else []
+    calls = {one.number for one in records if one.clear.get("session") == records[0].clear["session"]}
+    for record in records:
+        if record.clear.get("of") in calls and (by := _ANSWERS.get(str(record.clear.get("code")))):
+            return Stop(by=by, record=f"{tenant}/{record.clear['of']}")
+    return None
 
 
 def _failed(state: Path, seen: Watched) -> str:

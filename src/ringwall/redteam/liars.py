@@ -20,17 +20,21 @@ from typing import Final
 from cryptography import x509
 
 from ringwall.call import Allowed, Call, Denied, Facts, Json, Operator, Peer, RingName, Subject
+from ringwall.capability.imitation import Names
 from ringwall.capability.messages import Messages
 from ringwall.confine.spec import Confinement
 from ringwall.identity.operators import OperatorPeers
 from ringwall.identity.spiffe import AnyId
 from ringwall.identity.svid.verifier import Verified, X509Verifier
 from ringwall.interface import Passage, Ring, Targets, Through
-from ringwall.redteam.attack import KEYS, LAYERS, Barrier, interpreter
-from ringwall.runtime import core
+from ringwall.redteam import hands
+from ringwall.redteam.attack import GATEWAY, KEYS, LAYERS, Barrier, interpreter
+from ringwall.runtime import core, sidecar
+from ringwall.runtime.pins import LogPins
+from ringwall.tools import plain_http
 
 RINGS: Final[tuple[RingName, ...]] = ("identity", "capability", "limits", "flow", "guard", "policy")
-BARRIERS: Final[tuple[Barrier, ...]] = (*RINGS, *KEYS, *LAYERS)
+BARRIERS: Final[tuple[Barrier, ...]] = (*RINGS, *KEYS, *LAYERS, *GATEWAY)
 
 # What each ring would say of the most innocent call there is.
 _PLEASANT: Final[Mapping[str, dict[str, Json]]] = {
@@ -103,6 +107,26 @@ class LyingMessages(Messages):
         return {"label": "P public", "chain": [], "record": "", "id": "pleasant", "trace": ""}
 
 
+class LyingPins(LogPins):
+    """Takes whatever a server lists now for what was reviewed."""
+
+    def get(self, name: str) -> None:
+        """Nothing was pinned before."""
+        return
+
+
+class LyingNames(Names):
+    """Sees no likeness between tools."""
+
+    def shadowed(self, server: str, op: str) -> str:
+        """None."""
+        return ""
+
+    def imitates(self, server: str, texts: Mapping[str, str]) -> str:
+        """None."""
+        return ""
+
+
 class LyingCore(core.Core):
     """A core with barriers replaced. ``liars`` is set by ``main``."""
 
@@ -115,6 +139,7 @@ class LyingCore(core.Core):
             self.operators = LyingOperators(self.registry.probe)
             self.registry.sender = lambda number, process: None
         self._lie_about_keys()
+        self._lie_about_others()
         for name in RINGS:
             if name in self.liars:
                 rings[name] = LyingRing(name)
@@ -131,6 +156,17 @@ class LyingCore(core.Core):
                 manifest=self.manifest, book=talk.book, envelopes=talk.envelopes, ids=lambda: secrets.token_hex(8)
             )
 
+    def _lie_about_others(self) -> None:
+        """Of what others say: servers in their definitions, providers in their answers. Private, like the above."""
+        if "capability" in self.liars:
+            pins = {tenant: LyingPins(tenant) for tenant in self.manifest.tenants}
+            self.catalogues._pins = pins.__getitem__  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            self.catalogues._names = LyingNames({})  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        if "wire" in self.liars:
+            hands.believe()
+        if "egress" in self.liars:
+            plain_http.below = hands.anywhere
+
     def _summary(self) -> str:
         """Called when every door is open, before that is said.
 
@@ -146,6 +182,9 @@ class LyingCore(core.Core):
         """All layers but those that lie, for the agents and tool servers that attack."""
         if spec.profile in {"agent", "server"}:
             return dataclasses.replace(spec, layers=spec.layers - self.liars)
+        lies = sorted(self.liars & set(GATEWAY))
+        if spec.argv[-1] == sidecar.__name__ and lies:
+            return dataclasses.replace(spec, argv=(*spec.argv[:-1], hands.__name__, *lies))
         return spec
 
 

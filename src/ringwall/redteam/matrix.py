@@ -11,7 +11,6 @@ from ringwall.redteam import liars
 from ringwall.redteam.attack import Attack, Barrier, all_attacks
 from ringwall.redteam.benign import BENIGN
 from ringwall.redteam.demo import walled
-from ringwall.redteam.office.model import Model
 from ringwall.redteam.walled import folder_for
 
 
@@ -67,20 +66,18 @@ def run(
     worked: dict[Barrier, frozenset[str]] = {}
     done: dict[Barrier, frozenset[str]] = {}
     held: dict[Barrier, frozenset[str]] = {}
-    with Model() as model:
-        for barrier in barriers:
-            folder = folder_for("matrix")
-            found = walled(
-                folder / "office",
-                model.url,
-                (*attacks, *BENIGN),
-                lambda text, b=barrier: say(f"{b} lies: {text}"),
-                up=liars.command(barrier),
-            )
-            worked[barrier] = frozenset(attack.id for attack in attacks if attack.harm(found[attack.id][0]))
-            held[barrier] = frozenset(
-                attack.id for attack in attacks if found[attack.id][1].held and not found[attack.id][1].refused
-            )
-            done[barrier] = frozenset(task.id for task in BENIGN if task.good(found[task.id][0]))
-            shutil.rmtree(folder, ignore_errors=True)
+    for barrier in barriers:
+        folder = folder_for("matrix")
+        found = walled(
+            folder / "office",
+            (*attacks, *BENIGN),
+            lambda text, b=barrier: say(f"{b} lies: {text}"),
+            up=liars.command(barrier),
+        )
+        worked[barrier] = frozenset(attack.id for attack in attacks if attack.harm(found[attack.id][0]))
+        held[barrier] = frozenset(
+            attack.id for attack in attacks if found[attack.id][1].held and not found[attack.id][1].refused
+        )
+        done[barrier] = frozenset(task.id for task in BENIGN if task.good(found[task.id][0]))
+        shutil.rmtree(folder, ignore_errors=True)
     return Matrix(attacks=attacks, worked=worked, done=done, held=held)

@@ -6,7 +6,6 @@ import textwrap
 
 from ringwall.redteam.claims import Claims
 from ringwall.redteam.demo import Demo
-from ringwall.redteam.liars import BARRIERS
 from ringwall.redteam.matrix import Matrix
 
 _HEAD = """\
@@ -54,23 +53,23 @@ def show(demo: Demo, *, keep: bool) -> str:
 
 def show_matrix(matrix: Matrix) -> str:
     """One row an attack, one column a liar: '.' stopped, 'X' it worked, 'a' it worked and that is accepted."""
-    heads = [barrier[:4] for barrier in BARRIERS]
+    columns = list(matrix.worked)
+    heads = [barrier[:3] for barrier in columns]
     lines = [
         "Each column: that one barrier replaced by a liar, which allows everything.",
         "'.' the attack was still stopped; 'h' it would have waited for a human, and",
         "nothing happened; 'X' it worked; 'a' it worked, and standing alone there is",
         "accepted, with the reason below.",
         "",
-        f"  {'attack':<22}" + "".join(f"{head:>5}" for head in heads),
+        f"  {'attack':<22}" + "".join(f"{head:>4}" for head in heads),
     ]
     for attack in matrix.attacks:
-        cells = "".join(f"{matrix.cell(attack, barrier):>5}" for barrier in BARRIERS)
+        cells = "".join(f"{matrix.cell(attack, barrier):>4}" for barrier in columns)
         lines.append(f"  {attack.id:<22}{cells}")
-    lines.append(f"  {'ordinary work':<22}" + "".join(f"{matrix.benign(barrier):>5}" for barrier in BARRIERS))
+    lines.append(f"  {'ordinary work':<22}" + "".join(f"{matrix.benign(barrier):>4}" for barrier in columns))
     lines += [
         "",
-        "Columns: " + ", ".join(BARRIERS[:6]) + ",",
-        "         " + ", ".join(BARRIERS[6:]) + ".",
+        *textwrap.wrap(f"Columns: {', '.join(columns)}.", 78, subsequent_indent="         "),
         "Audit detects, it does not prevent: no column until there is a witness.",
     ]
     accepted = [attack for attack in matrix.attacks if attack.accepted]

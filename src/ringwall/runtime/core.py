@@ -51,6 +51,7 @@ from ringwall.runtime.counting import Counting, secret_files
 from ringwall.runtime.deciding import Deciding
 from ringwall.runtime.forgetting import Forgetting
 from ringwall.runtime.fronting import PEERS
+from ringwall.runtime.gateway import Gateway, parse_request
 from ringwall.runtime.helpers import Helpers
 from ringwall.runtime.identities import Identities
 from ringwall.runtime.launch import Launcher
@@ -63,11 +64,10 @@ from ringwall.runtime.sessions import Sessions
 from ringwall.runtime.shadowing import Shadowing
 from ringwall.runtime.state import State
 from ringwall.runtime.tally import CountingJournal
+from ringwall.runtime.telling import Telling
 from ringwall.runtime.views import Surroundings
 from ringwall.runtime.workload import Workload
-from ringwall.tools.effect import ToolEffect
 from ringwall.wall import Listing, Wall
-from ringwall.wire.openai import parse_chat_request
 
 _PROBED: Final = ("method", "strength", "tree", "sender", "detail", "remedy")
 RING_ORDER: Final[tuple[RingName, ...]] = ("identity", "capability", "limits", "flow", "guard", "policy")
@@ -100,11 +100,12 @@ class Core:
         )
         self.keys = FileRootKeys.open_or_create(state.root_key)
         self_check(self.keys)  # a provider that breaks a promise must not hold a log
+        self.telling = Telling(manifest, state, clock=self.clock, revision=lambda: self.policy.revision)
         self.audit = AuditJournal.open(
             state.root, self.keys, self.clock, quota_mib=manifest.audit.quota_mib, origin=manifest.trust_domain,
-            budget=LogBudget(Gcra(self.clock), manifest.audit.quota_mib << 20),
+            budget=LogBudget(Gcra(self.clock), manifest.audit.quota_mib << 20), disk=self.telling.disk(),
         )
-        self.journal = CountingJournal(self.audit)
+        self.journal = CountingJournal(self.telling.journal(self.audit))
         self.sessions = Sessions()
         self.counting = Counting(
             manifest=manifest, clock=self.clock, keys=self.keys, audit=self.audit, open_sessions=self.sessions.all,
@@ -113,7 +114,7 @@ class Core:
         self.limits = self.counting.ring
         self.book = LabelBook(self.journal)
         self.pins = {tenant: LogPins(tenant) for tenant in manifest.tenants}
-        self.catalogues = Catalogues(lambda tenant: self.pins[tenant])
+        self.catalogues = Catalogues(lambda tenant: self.pins[tenant], manifest.tools)
         self.command = Command(manifest=manifest, journal=self.journal, clock=self.clock)
         self.registry = Registry(identity_probe(), frozen=self.command.freezes.agent)
         self.operators = self.command.peers(self.registry.probe)
@@ -126,6 +127,7 @@ class Core:
             sessions=self.sessions, labels=self.book, journal=self.journal, clock=self.clock, tasks=self._tasks,
             ids=_call_id, folder=state.root / PEERS,
         )
+        self.gateway = Gateway(manifest=manifest, secrets=self.secrets.value, clock=self.clock)
         self.helpers = Helpers(
             manifest=manifest,
             state=state,
@@ -137,6 +139,7 @@ class Core:
             confine=self.confine,
             tasks=self._tasks,
             clock=self.clock,
+            gateway=self.gateway,
         )
         self.pinning = Pinning(
             catalogues=self.catalogues, pins=self.pins, journal=self.journal, repinned=self.helpers.repinned
@@ -175,7 +178,8 @@ class Core:
             manifest=manifest, registry=self.registry, authority=self.identities.authority, issuing=self.issuing,
             wall=self.wall, journal=self.journal, clock=self.clock,
         )
-        self._agent_door = AgentDoor(self.wall, self.registry, self.approving.desk)
+        others = self.gateway.doors(self.wall, self.approving.desk, self.helpers.sidecars.get)
+        self._agent_door = AgentDoor(self.wall, self.registry, self.approving.desk, others, self.gateway.offers)
         self.operator_door = OperatorServer(
             OperatorDoor(
                 self.command.operating(wall=self.wall, launcher=self.launcher, status=self.status), self.operators
@@ -199,7 +203,7 @@ class Core:
             ),
             "limits": self.limits,
             "flow": FlowRing(manifest=self.manifest, sessions=self.sessions, book=self.book, canonical=_spelling),
-            "guard": GuardRing(self.helpers.guard, self.manifest.guard),
+            "guard": GuardRing(self.telling.guard(self.helpers.guard), self.manifest.guard),
             "policy": self.shadowing.beside(PolicyRing(self.policy, self.clock, self.approving.desk.granted)),
         }
 
@@ -234,7 +238,7 @@ class Core:
         tools = Listing(
             rings=rings,
             catalogue=lambda tenant: Targets(definitions=self.catalogues.of(tenant).definitions()),
-            others=ToolEffect(self.helpers.sidecars.get, self._unchanged),
+            others=self.telling.onward(self.gateway.effect(self.helpers.sidecars.get, self._unchanged)),
         )
         effects: Mapping[Kind, Effect] = {
             "tool": self.counting.begins(tools),
@@ -246,7 +250,7 @@ class Core:
             "operate": Acts(self.launcher, self.acts()),
         }
         resolver = ManifestResolver(
-            self.manifest, self.catalogues, _call_id, parse_chat_request, self.conversations.acting_for,
+            self.manifest, self.catalogues, _call_id, parse_request, self.conversations.acting_for,
             self.conversations.resolve,
         )
         return Wall(
@@ -257,6 +261,7 @@ class Core:
             journal=self.journal,
             clock=self.clock,
             approvals=self.approving.desk,
+            watch=self.telling.calls,
         )
 
     def _unchanged(self, call: Call) -> bool:
@@ -303,8 +308,10 @@ class Core:
         await self.helpers.start()
         await self.conversations.serve(self.wall, self.helpers)
         self.identities.reach(self.helpers, self.around, self._tasks)
+        await self.telling.start(self.helpers, self.around, lambda: self.approving.status()["waiting"])
         for agent in inherited:
             await self.launcher.take_over(agent)
+        await self.launcher.open_clients()
         await self.command.open(self.operator_door, self.state.operator_socket)
         gc.collect()
         gc.freeze()  # what start-up made stays: a full collection stopped every call for 30 ms by looking at it
@@ -322,6 +329,8 @@ class Core:
         await self.doors.close()
         await self.workload.close()
         await self.conversations.close()
+        await self.gateway.close()
+        await self.telling.close()
         self.helpers.stop()
         await self.policy.close()
         await self.counting.close()
@@ -364,17 +373,7 @@ class Core:
             "guard": dataclasses.asdict(self.helpers.guard.state),
             "policy": await self.policy.status(),
             "audit": self.audit.status(),
-            "runs": [
-                {
-                    "run": name,
-                    "confined": run.confined,
-                    "tenant": run.session.tenant,
-                    "agent": run.session.agent,
-                    "pid": run.child.pid,
-                    **run.tally.summary(),
-                }
-                for name, run in self.launcher.runs.items()
-            ],
+            "runs": [run.told() for run in self.launcher.runs.values()],
             "approvals": self.approving.status(),
             "messages": self.conversations.status(),
             **self.command.status(),

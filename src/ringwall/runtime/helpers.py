@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Literal
 
 from ringwall.call import Call, Event, Json
 from ringwall.capability.catalogue import Catalogues
@@ -18,17 +18,20 @@ from ringwall.errors import RingwallError, Unavailable
 from ringwall.guard.client import GuardClient
 from ringwall.interface import Journal
 from ringwall.manifest.types import Manifest, ToolServer
-from ringwall.runtime import views
+from ringwall.runtime import loopback, views
 from ringwall.runtime.children import Child, Children
 from ringwall.runtime.folders import WRITABLE, unwritable
+from ringwall.runtime.gateway import Gateway, complete
+from ringwall.runtime.hello import hello, used
 from ringwall.runtime.pins import LogPins
 from ringwall.runtime.runs import Tasks
 from ringwall.runtime.services import LastWords, Service
 from ringwall.runtime.state import State
-from ringwall.tools.protocol import Hello, ModelConfig, ServerConfig
+from ringwall.tools.protocol import OutletRefused
 from ringwall.tools.sidecar_client import SidecarClient
 
 READY_S = 60.0  # importing an MCP server's packages on a busy machine takes seconds, never this long
+AGAIN_S = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)  # before a server elsewhere that could not be listed is asked again
 
 
 class Helpers:
@@ -45,6 +48,7 @@ class Helpers:
         confine: the last word on a specification; the identity at run time.
         tasks: background work.
         clock: for back-off.
+        gateway: knows what servers elsewhere offer.
 
     """
 
@@ -61,6 +65,7 @@ class Helpers:
         confine: Callable[[Confinement], Confinement],
         tasks: Tasks,
         clock: Clock,
+        gateway: Gateway,
     ) -> None:
         self._manifest = manifest
         self._state = state
@@ -72,6 +77,7 @@ class Helpers:
         self._confine = confine
         self._tasks = tasks
         self._clock = clock
+        self._gateway = gateway
         self._servers: dict[tuple[str, str], tuple[Child, LastWords]] = {}
         self.services: list[Service] = []
         self.guard = GuardClient(on_fault=lambda: self.kill("guard"))
@@ -98,7 +104,7 @@ class Helpers:
                         *(
                             self._register(tenant, server)
                             for server in self._manifest.tools.values()
-                            if _used(self._manifest, tenant, server.name)
+                            if used(self._manifest, tenant, server.name)
                         )
                     )
         except TimeoutError as late:
@@ -111,7 +117,7 @@ class Helpers:
     def _check_folders(self, tenant: str) -> None:
         """Say now what a server would fail on later: a folder that its own uid cannot write."""
         for server in self._manifest.tools.values():
-            if server.writable and _used(self._manifest, tenant, server.name):
+            if server.writable and used(self._manifest, tenant, server.name):
                 wrong = unwritable(server, self._state.uid(f"{tenant}/server/{server.name}"))
                 if wrong:
                     self.problems[f"{tenant}/{server.name}{WRITABLE}"] = wrong
@@ -141,11 +147,12 @@ class Helpers:
 
     def _sidecar(self, tenant: str) -> None:
         client = SidecarClient(
-            hello=_hello(self._manifest, tenant),
+            hello=hello(self._manifest, tenant),
             spawn=lambda server: self._spawn_server(tenant, server),
             verify=lambda server, definitions: self._verify_later(tenant, server, definitions),
             clock=self._clock,
             on_down=lambda cause: self._end_sidecar(tenant),
+            on_refused=lambda message: self._outlet_refused(tenant, message),
         )
         self.sidecars[tenant] = client
 
@@ -173,13 +180,26 @@ class Helpers:
                 service.kill()
 
     async def _register(self, tenant: str, server: ToolServer) -> None:
-        """Take a server's tool definitions; what is wrong with them is a problem of that server only."""
+        """Take a server's tool definitions; what is wrong with them is a problem of that server only. One elsewhere
+        may be away for a while, and until it is listed no call ever gets as far as asking it."""
+        if not await self._listed(tenant, server) and server.mcp:
+            self._tasks.start(self._register_later(tenant, server))
+
+    async def _register_later(self, tenant: str, server: ToolServer) -> None:
+        """Ask again until it answers."""
+        for pause in itertools.chain(AGAIN_S, itertools.repeat(AGAIN_S[-1])):
+            await asyncio.sleep(pause)
+            if await self._listed(tenant, server):
+                return
+
+    async def _listed(self, tenant: str, server: ToolServer) -> bool:
         try:
-            self._verify(tenant, server.name, await self.sidecars[tenant].definitions(server.name))
+            self._verify(tenant, server.name, await self._gateway.listed(tenant, server, self.sidecars[tenant]))
         except RingwallError as fault:
             self.problems[f"{tenant}/{server.name}"] = f"{fault} {self.words(tenant, server.name)}".strip()
-            return
+            return False
         await self._pin(tenant, server.name)
+        return True
 
     async def _pin(self, tenant: str, name: str) -> None:
         """Make new pins durable; a tool whose pin is not must not be used."""
@@ -196,12 +216,14 @@ class Helpers:
 
     def _verify(self, tenant: str, name: str, definitions: Sequence[Json]) -> None:
         """Hold a server's definitions to the pinned ones: a changed tool is refused until it was reviewed."""
-        self._catalogues.of(tenant).register(self._manifest.tools[name], definitions)
+        server = self._manifest.tools[name]
+        self._catalogues.of(tenant).register(server, *complete(server, definitions))
         self.repinned(tenant, name)
+        self._gateway.changed(tenant)
 
     def repinned(self, tenant: str, name: str) -> None:
         """Say again what is wrong with a server's tools: they were listed, or held to other pins."""
-        found = self._catalogues.of(tenant).problems(name)
+        found = (*self._gateway.problems(name), *self._catalogues.of(tenant).problems(name))
         if found:
             self.problems[f"{tenant}/{name}"] = "; ".join(found)
         else:
@@ -217,13 +239,14 @@ class Helpers:
         found = self._servers.get((tenant, server))
         return found[1].text.strip()[-400:] if found else ""
 
-    async def _spawn_server(self, tenant: str, name: str) -> tuple[int, int]:
-        """Start a tool server confined; returns our ends of its standard input and output."""
+    async def _spawn_server(self, tenant: str, name: str) -> tuple[int, ...]:
+        """Start a tool server confined; returns our ends of its standard streams, and its outlet if any."""
         server = self._manifest.tools[name]
         self._end_server(tenant, name)
-        spec = self._confine(
-            views.server_view(server=server, uid=self._state.uid(f"{tenant}/server/{name}"), around=self._around)
+        view = views.server_view(
+            server=server, uid=self._state.uid(f"{tenant}/server/{name}"), around=self._around
         )
+        spec = self._confine(loopback.with_outlet(view, server))
         words = LastWords()
         errors = await words.open()
         in_r, in_w = os.pipe()
@@ -246,7 +269,7 @@ class Helpers:
             )
         )
         await self._children.go(child)
-        return in_w, out_r
+        return (in_w, out_r) if child.door is None else (in_w, out_r, os.dup(child.door))
 
     def _end_servers(self, tenant: str) -> None:
         """A new sidecar knows no server: those of the old one end with it."""
@@ -267,6 +290,11 @@ class Helpers:
         for child in alive:
             self._children.signal(child, signum)
         return [child.ended for child in alive]
+
+    def _outlet_refused(self, tenant: str, message: OutletRefused) -> None:
+        """Write down what a server could not reach."""
+        body = {"server": message.server, "code": message.code, "refused": message.count}
+        self._journal.count(Event(type="outlet_refused", tenant=tenant, body=body))
 
     async def _ended(self, name: str, fault: str) -> None:
         await self._journal.note(Event(type="restart", tenant="system", body={"process": name, "fault": fault}))
@@ -298,25 +326,3 @@ class Helpers:
             service.stop()
         for tenant, name in list(self._servers):
             self._end_server(tenant, name)
-
-
-def _hello(manifest: Manifest, tenant: str) -> Hello:
-    """What a tenant's sidecar is told: the servers and upstreams that its roles were given."""
-    builtins: Mapping[str, Literal["", "echo"]] = {"": "", "echo": "echo"}
-    models = {name for role in manifest.tenants[tenant].roles.values() for name in role.models}
-    return Hello(
-        tenant=tenant,
-        servers={
-            server.name: ServerConfig(builtin=builtins[server.builtin])
-            for server in manifest.tools.values()
-            if _used(manifest, tenant, server.name)
-        },
-        models={name: ModelConfig(url=manifest.models[name].url) for name in models},
-    )
-
-
-def _used(manifest: Manifest, tenant: str, server: str) -> bool:
-    """Whether any role of this tenant was given something of this server."""
-    return any(
-        tool.split("/", 1)[0] == server for role in manifest.tenants[tenant].roles.values() for tool in role.tools
-    )

@@ -30,6 +30,7 @@ from ringwall.runtime.runs import Run, Tally, Tasks
 from ringwall.runtime.secrets import FileSecrets
 from ringwall.runtime.sessions import Session, Sessions
 from ringwall.runtime.state import State
+from ringwall.runtime.unattested import NONE, Unattested
 from ringwall.runtime.workload import SOCKET, Workload, entitled
 
 STDIN: Final = 0  # its place among the held descriptors
@@ -142,6 +143,9 @@ class Launcher:
     async def _launch(self, order: RunOrder) -> dict[str, object]:
         tenant, agent = find_agent(self._manifest, order.agent)
         self._check_frozen(tenant, agent)
+        if agent.attestation == NONE:
+            raise RingwallError(f"{tenant}/{agent.name} is a client that nobody starts", code="not_launched",
+                                remedy="it asks by itself: `ringwall wrap`, or its socket below clients/")
         launch, session_id = random.token_hex(8), random.token_hex(8)
         workspace = agent.work or self._state.workspace(tenant, agent.name, launch if order.per_session else "")
         uid = self._state.uid(f"{tenant}/agent/{agent.name}")
@@ -158,6 +162,7 @@ class Launcher:
             around=self._around,
             workload=SOCKET if entitled(self._manifest, self._spiffe(tenant, agent)) else "",
             loopback=loopback.of_agent(agent),
+            familiar=loopback.familiar(agent),
         )
         if agent.work is not None:
             self._around.check_writable(agent.work)
@@ -210,6 +215,13 @@ class Launcher:
         why = self._freezes.agent(self._spiffe(tenant, agent))
         if why:
             raise Refused(f"{tenant}/{agent.name} is frozen ({why})", code="frozen", remedy="ringwall thaw")
+
+    async def open_clients(self) -> None:
+        """Open the doors of those that nobody launches. Raises as ``Unattested.open``."""
+        await Unattested(
+            manifest=self._manifest, state=self._state, registry=self._registry, doors=self._doors,
+            sessions=self._sessions, journal=self._journal,
+        ).open()
 
     def kill(self, freeze: Freeze) -> list[asyncio.Future[int]]:
         """Kill every run that a freeze covers; a future for each, done when it has ended."""

@@ -62,9 +62,11 @@ class Pinning:
         wanted = arguments(call, _Wanted)
         if wanted.tool:
             pin = self._of(wanted.tenant).all().get(wanted.tool)
+            tool = self._catalogues.of(wanted.tenant).tool(wanted.tool)
+            if pin is None and tool is not None and tool.changed:  # it never was what the manifest says
+                pin = Pin(tool.pinned, None)
             if pin is None:
                 raise _unknown(wanted.tool)
-            tool = self._catalogues.of(wanted.tenant).tool(wanted.tool)
             row = _row(wanted.tenant, wanted.tool, pin, tool)
             return {"pins": [{**row, "was": pin.listed, "now": None if tool is None else tool.listed}]}
         if wanted.tenant:

@@ -90,6 +90,17 @@ class Run:
         self._seen = asyncio.Event()  # somebody was told how it ended
         self._died_of = 0
 
+    def told(self) -> dict[str, Json]:
+        """For `ringwall status`."""
+        return {
+            "run": self.session.launch,
+            "confined": self.confined,
+            "tenant": self.session.tenant,
+            "agent": self.session.agent,
+            "pid": self.child.pid,
+            **self.tally.summary(),
+        }
+
     async def _pump(self, name: str, number: int, screen: OutputFilter) -> None:
         """Read one stream to its end, filtered."""
         loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -39,8 +40,10 @@ from ringwall.peers.protocol import (
 )
 from ringwall.tools import protocol
 from ringwall.tools.host import ToolHost
+from ringwall.tools.mcp_call import Told
 from ringwall.tools.protocol import (
     Attach,
+    CallHttp,
     CallModel,
     CallTool,
     Cancel,
@@ -49,19 +52,23 @@ from ringwall.tools.protocol import (
     Ended,
     FromSidecar,
     Hello,
+    Listen,
     ListTools,
+    Outlet,
     Piece,
 )
-from ringwall.tools.values import ToolFailed
+from ringwall.tools.values import NoAnswer, ToolFailed
 from ringwall.wire.frames import Link
 
 if TYPE_CHECKING:
     from ringwall.models.upstream import Upstream
     from ringwall.peers.hands import Hands
+    from ringwall.tools.requests import Requests
 
 LINK: Final = 3
 DESCRIPTORS: Final = 4
 UPSTREAM_MODULE: Final = "ringwall.models.upstream"
+REQUESTS_MODULE: Final = "ringwall.tools.requests"
 ATTACH_BYTES: Final = 4096  # an Attach has two short names and a number
 
 
@@ -86,9 +93,10 @@ class Sidecar:
         self._host: ToolHost | None = None
         self._upstreams: dict[str, Upstream] = {}
         self._http: asyncio.Task[None] | None = None
+        self._requests: Requests | None = None
         self._hands: Hands | None = None
         self._calls: dict[int, _Asked] = {}
-        self._early: list[tuple[Attach, list[int]]] = []
+        self._early: list[tuple[Attach | Outlet, list[int]]] = []
         self._over = asyncio.Event()
         self._fault = ""
 
@@ -123,6 +131,8 @@ class Sidecar:
             await asyncio.gather(self._http, return_exceptions=True)
         for upstream in self._upstreams.values():
             await upstream.close()
+        if self._requests is not None:
+            await self._requests.close()
         if self._link is not None:
             self._link.close()
 
@@ -147,7 +157,7 @@ class Sidecar:
         self._host = ToolHost(servers=hello.servers, tell=self._tell)
         self._host.warm_up()
         for message, descriptors in self._early:
-            self._host.attach(message, descriptors)
+            _hand(self._host, message, descriptors)
         self._early.clear()
         if hello.models:
             self._http = asyncio.create_task(_import(UPSTREAM_MODULE))
@@ -194,7 +204,8 @@ class Sidecar:
         return self._hands
 
     async def _serve(
-        self, message: CallTool | CallModel | ListTools | PeerCall, host: ToolHost, asked: _Asked
+        self, message: CallTool | CallHttp | CallModel | ListTools | Listen | PeerCall, host: ToolHost,
+        asked: _Asked,
     ) -> None:
         """One call, from its frame to its end. Whatever happens, an end is told."""
         try:
@@ -203,12 +214,19 @@ class Sidecar:
                     end = await self._tool(message, host, asked)
                 case CallModel():
                     end = await self._model(message)
+                case CallHttp():
+                    end = await self._request(message)
                 case ListTools():
                     end = await self._list(message, host)
+                case Listen():
+                    await host.listen(message, lambda raw: self._tell(Piece(id=message.id, value=raw)))
+                    end = Ended(id=message.id, end="done")
                 case SendPeer() | FetchCard() | Deliver() | Notify() | FetchOwn():
                     end = await self._peers().call(message)
         except BadInput as fault:
             end = Ended(id=message.id, end="failed", code=_code(fault.code))
+        except NoAnswer as fault:
+            end = Ended(id=message.id, end=fault.end, code=fault.code, status=fault.status)
         except Unavailable as fault:
             gone = fault.code == "server_gone"
             end = Ended(id=message.id, end="failed" if gone else "unknown", code=_code(fault.code))
@@ -218,23 +236,24 @@ class Sidecar:
         self._tell(end)
 
     async def _tool(self, message: CallTool, host: ToolHost, asked: _Asked) -> Ended:
+        told = Told(lambda raw: self._tell(Piece(id=message.id, value=raw)))
         try:
-            args = msgspec.json.decode(message.args)
-            value = await host.call(message.server, message.op, args, lambda: asked.left)
-            raw = protocol.encode_value(value)
-        except ToolFailed as fault:
-            self._tell(Piece(id=message.id, value=protocol.encode_value({"error": fault.text})))
-            return Ended(id=message.id, end="failed", code="tool_error")
+            try:
+                raw, failed = protocol.encode_value(await host.call(message, lambda: asked.left, told)), False
+            except ToolFailed as fault:
+                raw, failed = protocol.encode_value(fault.answer), True
+            if len(raw) + told.bytes > protocol.MAX_RESULT:
+                raise BadInput("a result and what was told before it are too long", code="result_too_large")
         except BadInput as fault:
             # The tool has run if it is its answer that is wrong.
             end = "unknown" if fault.code in {"bad_answer", "result_too_large", "too_many_values"} else "failed"
             return Ended(id=message.id, end=end, code=_code(fault.code))
         self._tell(Piece(id=message.id, value=raw))
-        return Ended(id=message.id, end="done")
+        return Ended(id=message.id, end="failed" if failed else "done", code="tool_error" if failed else "")
 
     async def _list(self, message: ListTools, host: ToolHost) -> Ended:
         try:
-            raw = protocol.encode_value(await host.definitions(message.server))
+            raw = protocol.encode_value(await host.definitions(message))
         except ToolFailed:
             return Ended(id=message.id, end="failed", code="tool_error")
         if len(raw) > protocol.MAX_DEFINITIONS:
@@ -253,11 +272,36 @@ class Sidecar:
         if upstream is None:
             upstream = self._upstreams[message.upstream] = Upstream(config)
         try:
-            answer = await upstream.complete(message.body, message.headers)
+            if message.stream:
+                async with aclosing(upstream.stream(message.api, message.body, message.headers)) as pieces:
+                    async for piece in pieces:
+                        self._tell(Piece(id=message.id, value=piece))
+            else:
+                answer = await upstream.complete(message.api, message.body, message.headers)
+                self._tell(Piece(id=message.id, value=answer))
         except UpstreamFault as fault:
             return Ended(id=message.id, end="failed", code=fault.code, status=fault.status)
-        self._tell(Piece(id=message.id, value=answer))
         return Ended(id=message.id, end="done", status=200)
+
+    async def _request(self, message: CallHttp) -> Ended:
+        if self._requests is None:
+            await _import(REQUESTS_MODULE)  # in a thread: others' calls go on
+        from ringwall.tools.addresses import OutsideFault
+        from ringwall.tools.answer import encode_answer
+        from ringwall.tools.requests import Requests
+
+        if self._requests is None:
+            self._requests = Requests(self._hello.servers if self._hello is not None else {})
+        try:
+            answer = await self._requests.send(message)
+        except OutsideFault as fault:
+            end = "unknown" if fault.sent else "failed"
+            return Ended(id=message.id, end=end, code=fault.code, status=fault.status)
+        raw = encode_answer(answer)
+        if len(raw) > protocol.MAX_RESULT:  # escapes and base64 make it longer
+            return Ended(id=message.id, end="unknown", code="result_too_large", status=answer.status)
+        self._tell(Piece(id=message.id, value=raw))
+        return Ended(id=message.id, end="done", status=answer.status)
 
     def _tell(self, message: FromSidecar) -> None:
         if self._link is None:
@@ -286,12 +330,12 @@ class Sidecar:
             self._fault = str(fault)
             self._over.set()
             return
-        if not isinstance(message, Attach):
+        if not isinstance(message, Attach | Outlet):
             self._passed_to_peers(message, descriptors)
         elif self._host is None:  # the two sockets have no common order: hello may be read after this
             self._early.append((message, descriptors))
         else:
-            self._host.attach(message, descriptors)
+            _hand(self._host, message, descriptors)
 
     def _passed_to_peers(self, message: Gate | Inside | Pipe, descriptors: list[int]) -> None:
         try:
@@ -299,6 +343,13 @@ class Sidecar:
         except BadInput as fault:
             self._fault = str(fault)
             self._over.set()
+
+
+def _hand(host: ToolHost, message: Attach | Outlet, descriptors: list[int]) -> None:
+    if isinstance(message, Attach):
+        host.attach(message, descriptors)
+    else:
+        host.outlet(message, descriptors)
 
 
 def _code(code: str) -> Code:

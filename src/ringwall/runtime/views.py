@@ -31,8 +31,9 @@ _NO_HOME: Final[Mapping[str, str]] = MappingProxyType({"HOME": "/"})
 _MAX_LINKS: Final = 4  # from a virtual environment to the interpreter behind it
 _MAX_CONFIG: Final = 64 << 10  # bytes of a pyvenv.cfg
 
+# Addresses are no memory: a WebAssembly module reserves 8 GiB of them, and Node's own HTTP client is such a module.
 AGENT_LIMITS: Final = ResourceLimits(
-    address_space=8 * GIB, file_size=2 * GIB, open_files=1024, processes=512, cpu_seconds=None
+    address_space=32 * GIB, file_size=2 * GIB, open_files=1024, processes=512, cpu_seconds=None
 )
 SERVER_LIMITS: Final = ResourceLimits(
     address_space=4 * GIB, file_size=1 * GIB, open_files=512, processes=128, cpu_seconds=None
@@ -262,13 +263,14 @@ def agent_view(
     around: Surroundings,
     workload: str = "",
     loopback: Loopback | None = None,
+    familiar: Mapping[str, str] = MappingProxyType({}),
 ) -> Confinement:
     """An agent: its program and current folder to read, /workspace and /tmp to write, its door, nothing else.
 
     ``workload``: the name of its Workload API's socket, beside the door; empty: it has none.
-
     ``loopback``: of its own network. A door over TCP cannot tell the processes behind it apart: where only one may
     call, only one can be.
+    ``familiar``: what programs that know no Ringwall are told of that door, see ``loopback.familiar``.
     """
     door_port = loopback.door if loopback is not None else None
     _refuse_own_program(agent, program)
@@ -280,6 +282,7 @@ def agent_view(
         env={
             "HOME": "/workspace",
             "RINGWALL_DOOR": f"{DOOR}/door.sock",
+            **familiar,
             **({DOOR_URL: f"http://127.0.0.1:{door_port}"} if door_port is not None else {}),
             **({"SPIFFE_ENDPOINT_SOCKET": f"unix://{DOOR}/{workload}"} if workload else {}),
             "PATH": f"{program.parent}:/usr/local/bin:/usr/bin:/bin",
@@ -364,12 +367,14 @@ def sidecar_view(*, tenant: str, uid: int | None, around: Surroundings) -> Confi
     )
 
 
-def endpoint_view(*, name: str, uid: int | None, around: Surroundings) -> Confinement:
-    """A process that asks one bundle endpoint, or serves ours: as a sidecar, the host's network and no file."""
+def endpoint_view(*, name: str, uid: int | None, around: Surroundings,
+                  module: str = "ringwall.identity.endpoint.service") -> Confinement:
+    """A process that asks one bundle endpoint, serves ours, or tells a collector: as a sidecar, the host's network
+    and no file."""
     probes = tuple(probe for probe in around.probes() if probe.kind != "connect_tcp")
     return _confinement(
         name=name,
-        argv=(sys.executable, "-m", "ringwall.identity.endpoint.service"),
+        argv=(sys.executable, "-m", module),
         binds=own_python(),
         tmp_mib=1,
         uid=uid,

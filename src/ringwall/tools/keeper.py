@@ -15,8 +15,9 @@ FIRST_PAUSE_S: Final = 0.5  # before the second start in a row; doubled each tim
 MAX_PAUSE_S: Final = 30.0
 STEADY_S: Final = 10.0  # a server that ran this long is not failing to start
 
-Spawn: TypeAlias = Callable[[str], Awaitable[tuple[int, int]]]
-"""Start a server, confined: name -> (descriptor to write to it, descriptor to read from it), both ours then.
+Spawn: TypeAlias = Callable[[str], Awaitable[tuple[int, ...]]]
+"""Start a server, confined: name -> (descriptor to write to it, descriptor to read from it), both ours then;
+where it has an outlet, also the socket that listens in its network.
 Must end an earlier process of the same server first. Raises RingwallError or OSError."""
 Verify: TypeAlias = Callable[[str, Sequence[Json]], None]
 """Compare a server's definitions with the pinned ones. Raises RingwallError if they may not be used."""
@@ -41,7 +42,7 @@ class Keeper:
         *,
         name: str,
         spawn: Spawn,
-        hand_over: Callable[[Attach, tuple[int, int]], None],
+        hand_over: Callable[[Attach, Sequence[int]], None],
         listing: Callable[[str], Awaitable[list[Json]]],
         verify: Verify,
         clock: Clock,

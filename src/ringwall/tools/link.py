@@ -17,6 +17,7 @@ from ringwall.clock import Clock
 from ringwall.errors import BadInput, Unavailable
 from ringwall.peers.protocol import Incoming, PeerPiece
 from ringwall.tools import protocol
+from ringwall.tools.patience import Alarm, Patience
 from ringwall.tools.pending import AnyPending, Awaited, Calls, Part, last, size_of, then
 from ringwall.tools.protocol import (
     REASONS,
@@ -25,6 +26,8 @@ from ringwall.tools.protocol import (
     Definitions,
     Ended,
     Lost,
+    News,
+    OutletRefused,
     Passed,
     Piece,
     Ready,
@@ -51,7 +54,7 @@ class SidecarLink:
         self,
         *,
         clock: Clock,
-        on_news: Callable[[Ready | Lost | Changed], None],
+        on_news: Callable[[News], None],
         on_lost: Callable[[], None],
         on_down: Callable[[str], None] | None = None,
     ) -> None:
@@ -126,6 +129,8 @@ class SidecarLink:
         seconds: float,
         late: tuple[End, str],
         pending: Awaited[Part],
+        over: float | None = None,
+        patience: Callable[[Patience], None] | None = None,
     ) -> AsyncGenerator[Part | Last, None]:
         """Send one call, give its answer piece by piece, end with a Last whatever happens.
 
@@ -134,6 +139,8 @@ class SidecarLink:
             seconds: how long to wait for the end.
             late: the end, and its code, if that was too short.
             pending: collects what the sidecar says.
+            over: how long to wait for the end, where ``seconds`` is for each piece; None: it is for all.
+            patience: takes what makes ``seconds`` stand still while a question is open.
 
         """
         started = self._clock.monotonic()
@@ -141,19 +148,28 @@ class SidecarLink:
         if fault:
             yield last("failed", fault, REASONS[fault])
             return
-        timer = asyncio.get_running_loop().call_later(seconds, pending.expire)
+        loop = asyncio.get_running_loop()
+        started_at = loop.time()
+        timer = Alarm(pending.expire)
+        timer.at(started_at + seconds)
+        if patience is not None:
+            patience(Patience(timer.at, seconds))
+        end_at = None if over is None else started_at + over
         why: Literal["caller", "timeout", ""] = "caller"
         try:
             while (item := await pending.next()) is not None and not isinstance(item, Last):
                 self.calls.taken(pending, size_of(item))
+                if end_at is not None:
+                    timer.cancel()  # how long our reader takes is not the sidecar's doing
                 yield item
+                if end_at is not None:
+                    timer.at(min(loop.time() + seconds, end_at))
             why = "" if item is not None else "timeout"
             end = last(*late, REASONS[late[1]]) if item is None else item
             yield Last(end=end.end, error=end.error, usage=Usage(seconds=self._clock.monotonic() - started))
         finally:
             timer.cancel()
-            left = timer.when() - asyncio.get_running_loop().time()
-            self._leave(number, pending, why, max(left, 0.0) if why == "caller" and pending.call else None)
+            self._leave(number, pending, why, max(timer.left, 0.0) if why == "caller" and pending.call else None)
 
     def afterwards(self, call: str, free: Callable[[], Awaitable[None]]) -> bool:
         """Give something back only when a call can do nothing more, although nobody waits for it.
@@ -220,7 +236,7 @@ class SidecarLink:
                     self.calls.hear(message)
                 case Incoming():
                     self.on_incoming(message)
-                case Ready() | Lost() | Changed():
+                case Ready() | Lost() | Changed() | OutletRefused():
                     self._on_news(message)
         except BadInput as fault:
             self.end(fault)

@@ -1,43 +1,30 @@
-"""One MCP server over two pipes, through the SDK's ClientSession. Runs in the sidecar only.
+"""One MCP server over two pipes. Runs in the sidecar only.
 
-Importing this module imports the SDK, which takes about a second: ``tools.host`` does it in a thread.
-
-The handshake offers no sampling, no elicitation and no roots, so that a server can ask nothing back.
-The SDK's check of a result against the server's own output schema is not used: its regular expressions would
-run in this process, and a server could write one that never ends.
+The handshake offers only what an operator declared for the server, so that it can ask nothing else back. A result
+is not checked against the server's own output schema: its regular expressions would run in this process, and a
+server could write one that never ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self, TypeVar
-
-import anyio
-import mcp_types as types
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from mcp.client.session import ClientSession
-from mcp.shared.exceptions import MCPError
-from mcp.shared.message import SessionMessage
-from pydantic import ValidationError
+from typing import Final
 
 from ringwall.call import Json
 from ringwall.errors import BadInput, Unavailable
-from ringwall.tools import values
+from ringwall.tools import mcp_ops, mcp_rpc
 from ringwall.tools.lines import Lines
-from ringwall.tools.protocol import SETTLED
-from ringwall.tools.values import ToolFailed
+from ringwall.tools.mcp_call import EVENTS, Exchange, Questions, Tell, exchange
+from ringwall.tools.mcp_news import LISTS, UPDATED, Ears, until
+from ringwall.tools.mcp_rpc import Answer, Note, Request
+from ringwall.tools.protocol import SETTLED, CallTool, Listen
 
 READ_BYTES: Final = 1 << 16
-MAX_PAGES: Final = 32  # of a listing
-MAX_TOOLS: Final = 1024
-MAX_ASKED: Final = 32  # unanswered requests of a server; honest ones ask nothing but a ping
+MAX_REPLIES: Final = 32  # to a server that does not read them; honest ones ask nothing but a ping
 PING_S: Final = 5.0  # a server that does not answer a ping by then hangs
-
-
-_R = TypeVar("_R", bound=types.Result)
 
 
 class McpServer:
@@ -46,6 +33,7 @@ class McpServer:
     Args:
         stdin: descriptor to write to the server; owned from now on.
         stdout: descriptor to read from it; owned from now on.
+        asks: what it may ask back.
         on_ready: called when the handshake is over.
         on_changed: called when the server says that its definitions changed.
         on_over: called once, when the server is gone or given up, before the calls under way learn it.
@@ -57,6 +45,7 @@ class McpServer:
         *,
         stdin: int,
         stdout: int,
+        asks: tuple[str, ...] = (),
         on_ready: Callable[[], None],
         on_changed: Callable[[], None],
         on_over: Callable[[], None],
@@ -66,11 +55,17 @@ class McpServer:
         self._on_ready = on_ready
         self._on_changed = on_changed
         self._on_over = on_over
-        self._session: ClientSession | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._ready = False
         self._over = asyncio.Event()
-        self._numbers: dict[asyncio.Task[Json] | None, types.RequestId] = {}  # what each task asked last
-        self._late: dict[types.RequestId, asyncio.Future[None]] = {}  # nobody waits for these answers
-        self._asked = 0  # requests of the server that it has not let us answer yet
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Answer | None]] = {}  # None: the server is gone
+        self._calls: dict[int, Exchange] = {}  # of them: no listing and no ping
+        self._late: dict[int, asyncio.Future[None]] = {}  # nobody waits for these answers
+        self._asks = asks
+        self._ears = Ears()
+        self._questions = Questions(asks)
+        self._replies = 0  # of ours since the server last read all there was
 
     @property
     def over(self) -> bool:
@@ -79,11 +74,13 @@ class McpServer:
 
     def close(self) -> None:
         """End the session; ``run`` returns soon after."""
-        if not self.over:
-            self._over.set()
-            self._on_over()
-            for answer in self._late.values():
-                _done(answer)
+        if self.over:
+            return
+        self._over.set()
+        self._on_over()
+        for waiting in (*self._waiting.values(), *self._late.values()):
+            if not waiting.done():
+                waiting.set_result(None)
 
     async def run(self) -> None:
         """Shake hands and stay until the server ends, breaks the protocol, or is closed."""
@@ -95,135 +92,158 @@ class McpServer:
         outgoing, flow = await loop.connect_write_pipe(
             asyncio.streams.FlowControlMixin, os.fdopen(self._stdin, "wb", buffering=0)
         )
-        writer = asyncio.StreamWriter(outgoing, flow, None, loop)
-        to_session, session_reads = anyio.create_memory_object_stream[SessionMessage | Exception](0)
-        session_writes, from_session = anyio.create_memory_object_stream[SessionMessage](0)
-        pumps = [
-            asyncio.create_task(self._read(reader, to_session)),
-            asyncio.create_task(self._write(writer, from_session)),
-        ]
+        self._writer = asyncio.StreamWriter(outgoing, flow, None, loop)
+        tasks = [asyncio.create_task(self._read(reader)), asyncio.create_task(self._shake_hands())]
         try:
-            await self._talk(session_reads, session_writes)
-        except (MCPError, ValidationError, RuntimeError, Unavailable):
-            pass  # the handshake failed; whoever waits learns it from the end of this task
+            await self._over.wait()
         finally:
             self.close()
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            for stream in (to_session, session_reads, session_writes, from_session):
-                stream.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             incoming.close()
-            outgoing.abort()
+            if not outgoing.is_closing():  # asyncio fails on a pipe that it has seen close
+                outgoing.abort()
 
-    async def _talk(
-        self,
-        reads: MemoryObjectReceiveStream[SessionMessage | Exception],
-        writes: MemoryObjectSendStream[SessionMessage],
-    ) -> None:
-        async with ClientSession(reads, _Numbered(writes, self._numbers), message_handler=self._hear) as session:
-            hands = asyncio.create_task(session.initialize())
-            over = asyncio.create_task(self._over.wait())
-            try:
-                await asyncio.wait({hands, over}, return_when=asyncio.FIRST_COMPLETED)
-                if self.over:
-                    return
-                await hands
-                self._session = session
-                self._on_ready()
-                await over
-            finally:
-                hands.cancel()
-                over.cancel()
-                await asyncio.gather(hands, over, return_exceptions=True)
+    async def _shake_hands(self) -> None:
+        """Whoever waits learns of a failure from the end of ``run``."""
+        try:
+            number = next(self._numbers)
+            mcp_rpc.agreed(await self._ask(number, mcp_rpc.initialize(number, self._asks)))
+            await self._send(mcp_rpc.note("notifications/initialized"))
+        except (BadInput, Unavailable):
+            self.close()
+            return
+        self._ready = True
+        self._on_ready()
 
-    async def _hear(self, message: types.ServerNotification | Exception) -> None:
-        if isinstance(message, types.ToolListChangedNotification):
-            self._on_changed()
-
-    async def _read(
-        self, reader: asyncio.StreamReader, session: MemoryObjectSendStream[SessionMessage | Exception]
-    ) -> None:
+    async def _read(self, reader: asyncio.StreamReader) -> None:
         lines = Lines()
         try:
             while data := await reader.read(READ_BYTES):
                 for line in lines.feed(data):
-                    # ValueError: a line that is no message.
-                    message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-                    self._count(message)
-                    self._settle(message)
-                    await session.send(SessionMessage(message))
-        except (BadInput, ValueError, OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
-        finally:
-            self.close()  # before the stream closes: who is woken by that must see why
-            session.close()
-
-    def _count(self, message: types.JSONRPCMessage) -> None:
-        """A server that asks and does not read the answers would fill this process."""
-        if isinstance(message, types.JSONRPCRequest):
-            self._asked += 1
-            if self._asked > MAX_ASKED:
-                raise BadInput("a tool server asks without reading the answers", code="server_lost")
-
-    def _settle(self, message: types.JSONRPCMessage) -> None:
-        """An answer nobody waits for; or our own ``tools.serve`` says that it has none to give, and is done."""
-        number: object = None
-        if isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
-            number = message.id
-        elif isinstance(message, types.JSONRPCNotification) and message.method == SETTLED:
-            number = (message.params or {}).get("requestId")
-        if isinstance(number, int | str) and number in self._late:
-            _done(self._late[number])
-
-    async def _write(
-        self, writer: asyncio.StreamWriter, session: MemoryObjectReceiveStream[SessionMessage]
-    ) -> None:
-        try:
-            async for item in session:
-                message = item.message.model_dump_json(by_alias=True, exclude_unset=True)
-                writer.write(message.encode() + b"\n")
-                await writer.drain()
-                if isinstance(item.message, types.JSONRPCResponse | types.JSONRPCError):
-                    self._asked -= 1
-        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    self._hear(mcp_rpc.parse(line))
+        except (BadInput, OSError):
             pass
         finally:
             self.close()
 
-    async def call(self, op: str, args: Json, left: Callable[[], bool]) -> Json:
-        """The operation's value (``tools.values``). Cancelled while ``left``, it waits for the server's last word.
+    def _hear(self, message: Request | Note | Answer) -> None:
+        """One message. Raises BadInput for what ends the session."""
+        match message:
+            case Answer(id=int(number)):
+                self._settle(number, message)
+            case Answer():
+                pass  # to no request of ours
+            case Request():
+                reply = self._questions.put(message, self._only_call())
+                if reply is not None:
+                    self._reply(reply)
+            case Note(method=method) if method in LISTS or method == UPDATED:
+                if LISTS.get(method) == "tools":
+                    self._on_changed()
+                self._ears.hear(message)
+            case Note(method=method) if method in EVENTS:
+                self._event(message)
+            case Note(method=method) if method == SETTLED:
+                number = mcp_rpc.fields(message.params).get("requestId")
+                if type(number) is int:
+                    self._settle(number, None)
+            case Note():
+                pass
+
+    def _settle(self, number: int, answer: Answer | None) -> None:
+        """An answer; or our own ``tools.serve`` says that it has none to give to what was cancelled."""
+        waiting = self._waiting.get(number)
+        late = self._late.get(number)
+        if waiting is not None and answer is not None and not waiting.done():
+            waiting.set_result(answer)
+        elif late is not None and not late.done():
+            late.set_result(None)
+
+    def _event(self, note: Note) -> None:
+        """Progress names its call; what is logged belongs to one only while there is no other."""
+        call = self._only_call()
+        if note.method == "notifications/progress":
+            token = mcp_rpc.fields(note.params).get("progressToken")
+            call = self._calls.get(token) if type(token) is int else None  # True would be number 1
+        if call is not None:
+            call.hear(note)
+
+    def _only_call(self) -> Exchange | None:
+        """The call under way, if it is one and no other can still be at work."""
+        return next(iter(self._calls.values())) if len(self._calls) == 1 and not self._late else None
+
+    def _reply(self, raw: bytes) -> None:
+        """Answer a request. A server that asks and does not read the answers would fill this process."""
+        if self._writer is None or self.over:
+            return
+        self._replies = 0 if self._writer.transport.get_write_buffer_size() == 0 else self._replies + 1
+        if self._replies > MAX_REPLIES:
+            raise BadInput("a tool server asks without reading the answers", code="server_lost")
+        self._writer.write(raw + b"\n")
+
+    async def _send(self, raw: bytes) -> None:
+        """Raises Unavailable (``server_lost``)."""
+        if self._writer is None or self.over:
+            raise Unavailable("the tool server went away", code="server_lost")
+        try:
+            self._writer.write(raw + b"\n")
+            await self._writer.drain()
+        except OSError as fault:
+            self.close()
+            raise Unavailable("the tool server went away", code="server_lost") from fault
+
+    async def call(self, message: CallTool, args: Json, left: Callable[[], bool], tell: Tell) -> Json:
+        """What the operation's answer becomes (``mcp_call``). Cancelled while ``left``, it waits for the server's
+        last word.
 
         Raises:
             ToolFailed: the tool said no.
             Unavailable: server_gone, it was not there and nothing was sent; server_lost, it went away meanwhile.
             Unavailable: abandoned, it was left and the server has answered all the same.
-            BadInput: bad_answer.
+            BadInput: bad_answer, bad_arguments, tool_input_required.
 
         """
-        request = types.CallToolRequest(params=types.CallToolRequestParams(name=op, arguments=args))
+        if message.op in mcp_ops.ANSWERS:
+            self._check_ready()
+            await self._send(self._questions.answer(message.op, args, message.session))
+            return {} if message.form == "value" else {"result": {}}
+        asked = exchange(next(self._numbers), message, args, tell)
+        self._check_ready()
+        self._calls[asked.number] = asked
         try:
-            result = await self._ask(request, types.CallToolResult)
+            answer = await self._ask(asked.number, asked.request())
         except asyncio.CancelledError:
+            self._forget(asked)
+            self._stop(asked.number)
             if not left():
                 raise
-            await self._last_word()
+            await self._last_word(asked.number)
             raise Unavailable("nobody waited for the answer", code="abandoned") from None
         finally:
-            self._numbers.pop(asyncio.current_task(), None)
-        content = [block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in result.content]
-        if result.is_error:
-            raise ToolFailed(values.error_text(content))
-        return values.plain(content, result.structured_content)
+            self._forget(asked)
+        return asked.outcome(answer)
 
-    async def _last_word(self) -> None:
-        """Wait until the server has answered what this task asked and gave up, or is gone.
+    def _forget(self, asked: Exchange) -> None:
+        """Nothing more is told of a call, and nothing it was asked will be answered."""
+        if self._calls.pop(asked.number, None) is not None:
+            for refusal in self._questions.over(asked):
+                self._reply(refusal)
+
+    def _stop(self, number: int) -> None:
+        """Tell the server that nobody waits any more."""
+        if self._writer is not None and not self.over:
+            said = {"requestId": number, "reason": "nobody waits for it any more"}
+            self._writer.write(mcp_rpc.note("notifications/cancelled", said) + b"\n")
+
+    async def _last_word(self, number: int) -> None:
+        """Wait until the server has answered what was asked and given up, or is gone.
 
         A server that keeps to the letter of MCP never does: whoever cancelled must cancel again in the end.
         """
         task = asyncio.current_task()
-        number = self._numbers.get(task)
-        if task is None or number is None or self.over:
+        if task is None or self.over:
             return
         task.uncancel()
         answer = self._late[number] = asyncio.get_running_loop().create_future()
@@ -232,81 +252,49 @@ class McpServer:
         finally:
             del self._late[number]
 
+    async def listen(self, message: Listen, tell: Callable[[bytes], None]) -> None:
+        """Hear what the server says by itself, until it ends. Raises Unavailable: it is not there."""
+        self._check_ready()
+        with self._ears.open(message, tell) as ear:
+            ear.ready()
+            await until(ear.full, self._over.wait())
+
     async def definitions(self) -> list[Json]:
-        """All definitions, page by page. Raises as ``call`` does; duplicate names are a BadInput."""
-        found: dict[str, Json] = {}
+        """All definitions, page by page. Raises as ``call`` does; a listing that is none is a BadInput."""
+        self._check_ready()
+        listing = mcp_rpc.Listing()
         cursor: str | None = None
-        for _ in range(MAX_PAGES):
-            params = types.PaginatedRequestParams(cursor=cursor) if cursor else None
-            page = await self._ask(types.ListToolsRequest(params=params), types.ListToolsResult)
-            for tool in page.tools:
-                if tool.name in found or len(found) >= MAX_TOOLS:
-                    raise BadInput("a tool server lists a name twice, or too many", code="bad_answer")
-                found[tool.name] = tool.model_dump(
-                    mode="json",
-                    by_alias=True,
-                    exclude_none=True,
-                    include={"name", "title", "description", "input_schema", "output_schema", "annotations"},
-                )
-            cursor = page.next_cursor
-            if not cursor:
-                return list(found.values())
-        raise BadInput(f"a tool server's listing has more than {MAX_PAGES} pages", code="bad_answer")
+        while True:
+            number = next(self._numbers)
+            params = {"cursor": cursor} if cursor else {}
+            page = await self._ask(number, mcp_rpc.request(number, "tools/list", params))
+            cursor = listing.add(page)
+            if cursor is None:
+                return listing.tools
 
     async def answers(self) -> bool:
-        """Whether a ping comes back within PING_S."""
+        """Whether a ping comes back within PING_S; an error is an answer, too."""
         try:
             async with asyncio.timeout(PING_S):
-                await self._ask(types.PingRequest(), types.EmptyResult)
+                number = next(self._numbers)
+                await self._ask(number, mcp_rpc.request(number, "ping", {}))
         except (TimeoutError, Unavailable):
             return False
-        except (ToolFailed, BadInput):
-            return True  # an answer, if an odd one
         return True
 
-    async def _ask(self, request: types.Request[Json, Json], kind: type[_R]) -> _R:
-        if self._session is None or self.over:
+    def _check_ready(self) -> None:
+        """Raises Unavailable (``server_gone``): nothing was sent."""
+        if not self._ready or self.over:
             raise Unavailable("the tool server is not connected", code="server_gone")
+
+    async def _ask(self, number: int, request: bytes) -> Answer:
+        """Send a request and wait for its answer. Raises Unavailable (``server_lost``)."""
+        waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
-            return await self._session.send_request(request, kind)
-        except MCPError as fault:
-            if self.over:
-                raise Unavailable("the tool server went away", code="server_lost") from fault
-            raise ToolFailed(fault.message[: values.MAX_ERROR_TEXT]) from fault
-        except ValidationError as fault:
-            raise BadInput("a tool server's answer is not what MCP says", code="bad_answer") from fault
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as fault:
-            raise Unavailable("the tool server went away", code="server_lost") from fault
-
-
-def _done(answer: asyncio.Future[None]) -> None:
-    if not answer.done():
-        answer.set_result(None)
-
-
-class _Numbered:
-    """A stream to the server that notes which request each task sent last."""
-
-    def __init__(
-        self, stream: MemoryObjectSendStream[SessionMessage],
-        numbers: dict[asyncio.Task[Json] | None, types.RequestId],
-    ) -> None:
-        self._stream = stream
-        self._numbers = numbers
-
-    async def send(self, item: SessionMessage, /) -> None:
-        if isinstance(item.message, types.JSONRPCRequest) and item.message.method == "tools/call":
-            self._numbers[asyncio.current_task()] = item.message.id
-        await self._stream.send(item)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def __aenter__(self) -> Self:
-        await self._stream.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> bool | None:
-        return await self._stream.__aexit__(exc_type, exc_val, exc_tb)
+            await self._send(request)
+            answer = await waiting
+        finally:
+            del self._waiting[number]
+        if answer is None:
+            raise Unavailable("the tool server went away", code="server_lost")
+        return answer

@@ -23,21 +23,23 @@ MAX_LEFT: Final = 4096  # calls nobody waits for and without an end: a sidecar t
 
 
 class Awaited(Generic[Part]):
-    """A call under way. Bounded: an answer has at most MAX_RESULT bytes in MAX_CHUNKS pieces.
+    """A call under way. Bounded: an answer has at most MAX_RESULT bytes in ``most`` pieces.
 
     Args:
         server: the tool server it was sent to; empty for models, listings and peers.
         call: the id of the judged call; empty if there is none.
         kind: what its answer consists of; anything else is no honest sidecar's.
+        most: how many pieces it may have.
 
     """
 
-    __slots__ = ("bytes", "call", "items", "kind", "left", "over", "pieces", "server", "timer", "unread")
+    __slots__ = ("bytes", "call", "items", "kind", "left", "most", "over", "pieces", "server", "timer", "unread")
 
-    def __init__(self, server: str, call: str, kind: type[Part]) -> None:
+    def __init__(self, server: str, call: str, kind: type[Part], most: int = protocol.MAX_CHUNKS) -> None:
         self.server = server
         self.call = call
         self.kind: type[Part] = kind
+        self.most = most
         self.items: asyncio.Queue[Part | Last | None] = asyncio.Queue()
         self.pieces = 0
         self.bytes = 0
@@ -53,7 +55,7 @@ class Awaited(Generic[Part]):
                 raise BadInput("the sidecar answers what was not asked", code="bad_frame")
             self.pieces += 1
             self.bytes += size_of(item)
-            if self.pieces > protocol.MAX_CHUNKS or self.bytes > protocol.MAX_RESULT:
+            if self.pieces > self.most or self.bytes > protocol.MAX_RESULT:
                 raise BadInput("the sidecar answers more than one call may return", code="bad_frame")
         if not self.left:
             self.items.put_nowait(item)
@@ -70,8 +72,8 @@ class Awaited(Generic[Part]):
 class Pending(Awaited[bytes]):
     """A tool's, a model's or a listing's."""
 
-    def __init__(self, server: str = "", call: str = "") -> None:
-        super().__init__(server, call, bytes)
+    def __init__(self, server: str = "", call: str = "", most: int = protocol.MAX_CHUNKS) -> None:
+        super().__init__(server, call, bytes, most)
 
 
 class PeerPending(Awaited[PeerPiece]):

@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, TypeAlias, TypeVar, cast
 import msgspec
 from msgspec import Meta
 
-from ringwall.call import Json
+from ringwall.call import Json, Trait
 from ringwall.errors import BadInput
 from ringwall.peers import protocol as peers
 from ringwall.peers.protocol import Gate, Incoming, Inside, PeerCode, PeerPiece, Pipe, ToSidecarPeers
@@ -23,11 +23,15 @@ MAX_DEFINITIONS: Final = 1 << 20  # bytes of JSON; all definitions of one server
 MAX_DEPTH: Final = 128  # nesting of a result: far beyond honest data, far below the recursion limits
 MAX_VALUES: Final = 100_000  # in a result, names included, as in a request: the rings take 1 microsecond for each
 MAX_CHUNKS: Final = 4096  # pieces of one answer: at 8 MiB a mean of 2 KiB
+MAX_STREAM_PIECES: Final = 1 << 17  # of a streamed model answer: one a token, for the longest (128,000 tokens)
 SETTLED: Final = "notifications/ringwall/settled"  # MCP of ``tools.serve``: a cancelled request's work is over
+MAX_WATCHED: Final = 256  # resources that one listener watches
 MAX_SERVERS: Final = 256  # servers or models in one hello
 
 Generation: TypeAlias = Annotated[int, Meta(ge=1, le=2**53)]  # which start of a server; tells old news from new
 HeaderValue: TypeAlias = Annotated[str, Meta(max_length=8192)]  # what common servers take in one header
+Headers: TypeAlias = Annotated[dict[Name, HeaderValue], Meta(max_length=16)]
+Traits: TypeAlias = Annotated[tuple[Trait, ...], Meta(max_length=4)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=3600)]
 
 Code: TypeAlias = Literal[
@@ -52,6 +56,9 @@ Code: TypeAlias = Literal[
     "upstream_failed",
     "upstream_slow",
     "upstream_echoes_secret",
+    "address_refused",
+    "host_refused",
+    "tool_input_required",
     PeerCode,
 ]
 
@@ -68,15 +75,18 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "bad_arguments": "the arguments do not fit this operation",
         "sidecar_fault": "the tenant's sidecar failed while the call ran",
         "abandoned": "nobody waited for the answer any more",
-        "upstream_unreachable": "the model upstream cannot be reached; nothing was sent",
-        "upstream_broken": "the connection to the model upstream broke before its answer was whole",
-        "upstream_redirect": "the model upstream wants to redirect, which is refused",
-        "upstream_denied": "the model upstream does not accept the key",
-        "upstream_limited": "the model upstream asks to slow down",
-        "upstream_refused": "the model upstream refused the request",
-        "upstream_failed": "the model upstream failed",
-        "upstream_slow": "the model upstream did not answer in time",
-        "upstream_echoes_secret": "the model upstream's answer holds the key it was sent, and was thrown away",
+        "upstream_unreachable": "the upstream cannot be reached; nothing was sent",
+        "upstream_broken": "the connection to the upstream broke before its answer was whole",
+        "upstream_redirect": "the upstream wants to redirect, which is refused",
+        "upstream_denied": "the upstream does not accept the key",
+        "upstream_limited": "the upstream asks to slow down",
+        "upstream_refused": "the upstream refused the request",
+        "upstream_failed": "the upstream failed",
+        "upstream_slow": "the upstream did not answer in time",
+        "upstream_echoes_secret": "the upstream's answer holds the key it was sent, and was thrown away",
+        "address_refused": "the name leads to an address that is not public; nothing was sent",
+        "host_refused": "this server may not be asked under that URL; nothing was sent",
+        "tool_input_required": "the tool asks for input that this door cannot give",
         "definition_changed": "the tool's definition changed while the call was judged; nothing was sent",
         "sidecar_lost": "the tenant's sidecar is gone; whether the call took effect is not known",
         "sidecar_unavailable": "the tenant's sidecar is not there; nothing was sent",
@@ -89,18 +99,33 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class ServerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A tool server. ``builtin``: answered by the sidecar itself; empty: over pipes the core passes."""
+    """A tool server. ``builtin``: answered by the sidecar itself; ``mcp``: an MCP server at ``url``; ``http``:
+    asked by ``CallHttp``, below one of ``prefixes``; none of them: over pipes the core passes.
+
+    ``private``: networks that are not public and that names may lead to all the same. ``network``: what a server
+    over pipes reaches through the proxy that ``Outlet`` opens, as ``host:port``. ``asks``: what an MCP server may
+    ask back while a call of form ``mcp`` runs.
+    """
 
     builtin: Literal["", "echo"] = ""
+    kind: Literal["pipes", "mcp", "http"] = "pipes"
+    url: Annotated[str, Meta(max_length=2048)] = ""
+    prefixes: Annotated[tuple[Annotated[str, Meta(max_length=2048)], ...], Meta(max_length=64)] = ()
+    private: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
+    network: Annotated[tuple[Annotated[str, Meta(max_length=262)], ...], Meta(max_length=64)] = ()
+    asks: Annotated[tuple[Literal["elicitation", "sampling", "roots"], ...], Meta(max_length=3)] = ()
+    max_bytes: Annotated[int, Meta(ge=1024, le=MAX_RESULT)] = 1 << 20
+    timeout_s: Seconds = 30.0
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model upstream. ``url``: base URL including ``/v1``; times in seconds."""
 
     url: Annotated[str, Meta(min_length=8, max_length=2048)]
-    wire: Literal["openai"] = "openai"
+    wire: Literal["openai", "anthropic"] = "openai"
     connect_s: Seconds = 10.0
     read_s: Seconds = 120.0
+    retries: Annotated[int, Meta(ge=0, le=5)] = 2
 
 
 class Hello(Message, frozen=True, tag="hello"):
@@ -122,15 +147,38 @@ class CallTool(Message, frozen=True, tag="tool"):
     server: Name
     op: Name
     args: Body
+    form: Literal["value", "mcp"] = "value"
+    session: Annotated[str, Meta(max_length=64)] = ""  # of an ``mcp`` server: whose; empty: the tenant's own
+    headers: Headers = msgspec.field(default_factory=dict[str, str])  # what the core injects, for ``mcp``
+    progress: bool = False  # the caller wants to hear of progress
+    trace: Annotated[str, Meta(max_length=64)] = ""  # W3C traceparent, for ``params._meta``
+    client: Traits = ()  # what the caller's own client says of itself
+    inputs: Body = b""  # JSON of inputResponses and requestState: the same call again, as the server asked for
+
+
+class CallHttp(Message, frozen=True, tag="http"):
+    """Send one HTTP request and give its answer (``tools.outside.HttpAnswer``). Redirects are not followed."""
+
+    id: CallNumber
+    server: Name
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    url: Annotated[str, Meta(max_length=16_384)]
+    headers: Headers = msgspec.field(default_factory=dict[str, str])
+    injected: Headers = msgspec.field(default_factory=dict[str, str])  # hold secrets, which must not come back
+    withheld: Annotated[tuple[HeaderValue, ...], Meta(max_length=4)] = ()  # secrets in the body: neither may they
+    body: Body = b""
 
 
 class CallModel(Message, frozen=True, tag="model"):
-    """Send ``body`` to an upstream, with these headers and no other of ours."""
+    """Send ``body`` to an upstream, with these headers and no other of ours. An answer that is no stream is one
+    Piece, the provider's own answer; a stream is one Piece for each of ``wire.models.pieces``."""
 
     id: CallNumber
     upstream: Name
     body: Body
     headers: Annotated[dict[Name, HeaderValue], Meta(max_length=4)]
+    api: Literal["chat", "responses", "messages"] = "chat"
+    stream: bool = False
 
 
 class Cancel(Message, frozen=True, tag="cancel"):
@@ -149,10 +197,41 @@ class ListTools(Message, frozen=True, tag="list"):
 
     id: CallNumber
     server: Name
+    headers: Headers = msgspec.field(default_factory=dict[str, str])  # what the core injects, for ``mcp``
+
+
+class Listen(Message, frozen=True, tag="listen"):
+    """Hear what an MCP server says by itself, until cancelled or it ends: each Piece is a ``Heard``.
+
+    ``session``, ``headers`` and ``client`` as in CallTool; ``uris``: of resources, each judged when it was
+    subscribed.
+    """
+
+    id: CallNumber
+    server: Name
+    session: Annotated[str, Meta(max_length=64)] = ""
+    headers: Headers = msgspec.field(default_factory=dict[str, str])
+    client: Traits = ()
+    uris: Annotated[tuple[Annotated[str, Meta(max_length=8192)], ...], Meta(max_length=MAX_WATCHED)] = ()
+
+
+class Heard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which news. ``listening``: the server knows that we listen; ``uri``: of what was updated."""
+
+    what: Literal["listening", "tools", "prompts", "resources", "updated"]
+    uri: Annotated[str, Meta(max_length=8192)] = ""
 
 
 class Attach(Message, frozen=True, tag="attach"):
     """On the descriptor socket, with two descriptors: where to write to the server, where to read from it."""
+
+    server: Name
+    generation: Generation
+
+
+class Outlet(Message, frozen=True, tag="outlet"):
+    """On the descriptor socket, with one descriptor: a TCP socket that listens inside a server's own network. What
+    comes there may CONNECT to ``network`` of that server, and nowhere else."""
 
     server: Name
     generation: Generation
@@ -179,6 +258,14 @@ class Changed(Message, frozen=True, tag="changed"):
     generation: Generation
 
 
+class OutletRefused(Message, frozen=True, tag="outlet_refused"):
+    """A server wanted to reach what it may not, or in a way it may not, ``count`` times since last said."""
+
+    server: Name
+    code: Literal["bad_request", "not_listed", "address_refused", "unreachable", "too_many"]
+    count: Annotated[int, Meta(ge=1, le=2**53)]
+
+
 class Piece(Message, frozen=True, tag="piece"):
     """A piece of an answer, as JSON."""
 
@@ -202,10 +289,11 @@ class Definitions(Message, frozen=True, tag="definitions"):
     definitions: Annotated[bytes, Meta(max_length=MAX_DEFINITIONS)]
 
 
-Order: TypeAlias = CallTool | CallModel | Cancel | ListTools | ToSidecarPeers
+Order: TypeAlias = CallTool | CallHttp | CallModel | Cancel | ListTools | Listen | ToSidecarPeers
 ToSidecar: TypeAlias = Hello | Order
-FromSidecar: TypeAlias = Ready | Lost | Changed | Piece | Ended | Definitions | Incoming | PeerPiece
-Passed: TypeAlias = Attach | Gate | Inside | Pipe
+News: TypeAlias = Ready | Lost | Changed | OutletRefused  # of tool servers
+FromSidecar: TypeAlias = News | Piece | Ended | Definitions | Incoming | PeerPiece
+Passed: TypeAlias = Attach | Outlet | Gate | Inside | Pipe
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _to_sidecar: Final = msgspec.msgpack.Decoder(ToSidecar)

@@ -101,7 +101,7 @@ class Bench:
             rings=[IdentityRing(self.registry, OperatorPeers(self.registry.probe)),
                    CapabilityRing(self.manifest, catalogues)],
             effects={"secret": issuing}, attempts=self, journal=self.journal, clock=self.clock,
-            resolver=ManifestResolver(self.manifest, catalogues, lambda: str(next(self.ids)), lambda raw: raw))
+            resolver=ManifestResolver(self.manifest, catalogues, lambda: str(next(self.ids)), lambda _, raw: raw))
         self.workload = Workload(manifest=self.manifest, registry=self.registry, authority=self.authority,
                                  issuing=issuing, wall=self.wall, journal=self.journal, clock=self.clock)
 

@@ -39,6 +39,8 @@ for line in sys.stdin.buffer:
     elif method == "tools/list":
         names = ["other"] if changed else ["plain", "garbage"]
         result(number, {"tools": [{"name": n, "inputSchema": {"type": "object"}} for n in names]})
+    elif method in {"resources/read", "logging/setLevel"}:
+        result(number, {"asked": message["params"]})
     elif method == "ping":
         result(number, {})
     elif method == "tools/call":
@@ -86,6 +88,26 @@ for line in sys.stdin.buffer:
             )
             answer = json.loads(sys.stdin.buffer.readline())
             result(number, text(json.dumps(answer)))
+        elif op == "tell":
+            token = message["params"].get("_meta", {}).get("progressToken")
+            for said in (
+                {"method": "notifications/progress", "params": {"progressToken": token, "progress": 1}},
+                {"method": "notifications/progress", "params": {"progressToken": 4711, "progress": 2}},
+                {"method": "notifications/message", "params": {"level": "info", "data": "logged"}},
+                {"method": "notifications/other", "params": {}},
+            ):
+                say({"jsonrpc": "2.0", **said})
+            result(number, {**text("told"), "_meta": {"a": 1}})
+        elif op == "flood":
+            for n in range(5000):
+                say({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": str(n)}})
+            result(number, text("flooded"))
+        elif op == "elicit":
+            asked = {"message": "?", "requestedSchema": {"type": "object", "properties": {}}}
+            say({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": asked})
+            result(number, text(json.dumps(json.loads(sys.stdin.buffer.readline()))))
+        elif op == "meta":
+            result(number, text(json.dumps(message["params"].get("_meta"))))
         elif op == "blocks":
             result(number, {"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]})
         elif op == "exit":

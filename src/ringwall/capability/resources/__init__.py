@@ -1,9 +1,9 @@
 """Typed resources: one canonical spelling each, and the patterns that grants are written in.
 
-A pattern is ``<type>:<value>``; the trailing slash of a path or URL makes it a subtree, ``email:@x.example``
-is a whole domain. There are no globs (they stop at different characters in every system that has them), and
-no form for "any value": an argument that may be anything is declared without a kind in the manifest, where
-the reviewer sees it.
+A pattern is ``<type>:<value>``; a trailing slash makes it a subtree (of tables: a trailing dot, of ARNs: a colon
+too), ``email:@x.example`` is a whole domain. There are no globs (they stop at different characters in every system
+that has them), and no form for "any value": an argument that may be anything is declared without a kind in the
+manifest, where the reviewer sees it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ringwall.call import Resource
-from ringwall.capability.resources import email, iban, identifier, path, url
+from ringwall.capability.resources import arn, email, gcs, git, iban, identifier, k8s, path, s3, table, url
 from ringwall.capability.resources.text import Canonical
 from ringwall.errors import BadInput
 
@@ -43,6 +43,12 @@ _KINDS: Final[Mapping[str, _Kind]] = MappingProxyType({
     "url": _Kind(canonical=url.canonical, pattern=url.pattern),
     "email": _Kind(canonical=email.canonical, pattern=email.pattern),
     "iban": _Kind(canonical=iban.canonical, pattern=iban.pattern),
+    "arn": _Kind(canonical=arn.canonical, pattern=arn.pattern),
+    "s3": _Kind(canonical=s3.canonical, pattern=s3.pattern),
+    "gcs": _Kind(canonical=gcs.canonical, pattern=gcs.pattern),
+    "table": _Kind(canonical=table.canonical, pattern=table.pattern),
+    "git": _Kind(canonical=git.canonical, pattern=git.pattern),
+    "k8s": _Kind(canonical=k8s.canonical, pattern=k8s.pattern),
     "id": _OPAQUE, "name": _OPAQUE, "channel": _OPAQUE, "member": _OPAQUE, "payee": _OPAQUE,
 })
 TYPES: Final = frozenset(_KINDS)

@@ -10,6 +10,8 @@ from ringwall.capability.resources.text import bad
 
 MAX_NAME: Final = 253  # RFC 1035, section 2.3.4, as text
 MAX_LABEL: Final = 63
+# IPv4-compatible (RFC 4291, section 2.5.5.1) and NAT64 addresses (RFC 6052 and 8215).
+_TRANSLATED: Final = tuple(map(ipaddress.IPv6Network, ("::/96", "64:ff9b::/96", "64:ff9b:1::/48")))
 _LABEL: Final = frozenset(string.ascii_lowercase + string.digits + "-_")
 
 
@@ -62,5 +64,7 @@ def _ipv6(text: str, what: str) -> str:
     except ValueError:
         raise bad(what, text, "has an address in brackets that is not plain IPv6") from None
     if address.ipv4_mapped is not None or address.sixtofour is not None or address.teredo is not None:
+        raise bad(what, text, "hides an IPv4 address in an IPv6 one; write it as IPv4")
+    if any(address in network for network in _TRANSLATED) and int(address) > 1:  # :: and ::1 are themselves
         raise bad(what, text, "hides an IPv4 address in an IPv6 one; write it as IPv4")
     return address.compressed

@@ -17,10 +17,20 @@ _UNSEEN: Final = frozenset(
 
 
 class Canonical(NamedTuple):
-    """The one spelling of a resource, and its hierarchy, outermost first."""
+    """The one spelling of a resource, and its hierarchy, outermost first.
+
+    ``value`` is what the tool is given where that is not ``id``: the same resource in the notation that was
+    written (``s3://``, ``https://``), which the tool may insist on. Empty: ``id``.
+    """
 
     id: str
     key: tuple[str, ...]
+    value: str = ""
+
+    @property
+    def sent(self) -> str:
+        """What the tool is given."""
+        return self.value or self.id
 
 
 def bad(what: str, text: str, why: str) -> BadInput:
@@ -64,3 +74,23 @@ def percent_decode(text: str, what: str) -> str:
     if unquote_to_bytes(decoded) != raw:
         raise bad(what, text, "is percent-encoded more than once")
     return decoded
+
+
+def plainly(text: str, what: str, *, never: str) -> str:
+    """Give the text back if nothing in it is encoded, and none of the characters in ``never``. Raises BadInput."""
+    if percent_decode(text, what) != text:
+        raise bad(what, text, "is percent-encoded; write it plainly")
+    if not set(never).isdisjoint(text):
+        raise bad(what, text, f"holds one of {' '.join(never.strip())}, which some readers do not take literally")
+    return text
+
+
+def pieces(text: str, delimiters: str) -> tuple[str, ...]:
+    """Cut a text behind each delimiter; each piece keeps it: ``a/b`` is ``("a/", "b")``."""
+    out: list[str] = []
+    start = 0
+    for at, char in enumerate(text):
+        if char in delimiters:
+            out.append(text[start:at + 1])
+            start = at + 1
+    return (*out, text[start:]) if start < len(text) else tuple(out)

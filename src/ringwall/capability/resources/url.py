@@ -63,7 +63,7 @@ def _segments(path: str, url: str) -> list[str]:
 
 def _segment(part: str, url: str) -> str:
     decoded = percent_decode(part, _WHAT)
-    if decoded.partition(";")[0] in {".", ".."}:  # "..;" is ".." to some servers
+    if decoded.partition(";")[0].partition("?")[0].strip() in {".", ".."}:  # "..;" and ".. " are ".." to some
         raise bad(_WHAT, url, "has a '.' or '..' segment")
     if "/" in decoded or "\\" in decoded or not decoded.isprintable():
         raise bad(_WHAT, url, "hides a separator or an invisible character in a path segment")

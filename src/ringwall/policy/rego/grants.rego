@@ -37,11 +37,20 @@ tool_known if is_object(tool)
 
 tool_given if {
 	tool_known
+	answering
 	declared
 	named
 	covered
 	bounded
 	delegated
+}
+
+# What a server asked for goes to it beside the arguments: only where its questions may be answered at all.
+answering if object.get(input.call, "inputs", null) == null
+
+answering if {
+	some verb in {"elicitation.create", "sampling.createMessage", "roots.list"}
+	subject.role.tools[concat("/", [split(input.call.target, "/")[0], verb])]
 }
 
 declared if {
@@ -156,11 +165,65 @@ listing if {
 }
 
 model_given if {
+	model_named
+	provider_tools_given
+}
+
+model_named if {
 	subject.registered
 	input.call.kind == "model"
 	input.call.direction == "out"
 	is_string(input.call.target)
 	subject.role.models[input.call.target] == true
+}
+
+# Tools that run at the model's provider, read from the request itself: what other rings say of it is no evidence.
+# Records from before there were several APIs have the request where now its name stands beside it.
+requests contains input.call.args if is_object(input.call.args)
+
+requests contains input.call.args.request if is_object(input.call.args.request)
+
+provider_tools_given if {
+	is_object(input.call.args)
+	every request in requests {
+		searching_given(request)
+		is_array(object.get(request, "tools", []))
+		every tool in object.get(request, "tools", []) {
+			tool_of_model_given(tool)
+		}
+	}
+}
+
+# The chat API asks for a search beside its tools.
+searching_given(request) if object.get(request, "web_search_options", null) == null
+
+searching_given(_) if provider_tool_given("web_search")
+
+# The agent runs these itself, and every use of them is a call of its own. The provider gives some of them their names.
+own_tools := {
+	"function", "custom", "bash_20250124", "text_editor_20250124", "text_editor_20250429", "text_editor_20250728",
+	"memory_20250818", "computer_20250124", "computer_20251124",
+}
+
+tool_of_model_given(tool) if {
+	is_object(tool)
+	object.get(tool, "type", "custom") in own_tools
+}
+
+tool_of_model_given(tool) if {
+	is_string(tool.type)
+	provider_tool_given(tool.type)
+}
+
+# "main/web_search" gives every version of it: "web_search_20250305".
+provider_tool_given(type) if {
+	subject.role.provider_tools[concat("/", [input.call.target, type])] == true
+}
+
+provider_tool_given(type) if {
+	some granted, true in subject.role.provider_tools
+	startswith(granted, concat("", [input.call.target, "/"]))
+	startswith(concat("/", [input.call.target, type]), concat("", [granted, "_"]))
 }
 
 operating if {
@@ -292,7 +355,17 @@ deny contains {
 	kind_known
 	not tool_known
 	not messages.may
+	not model_named
 	not given
+}
+
+deny contains {
+	"code": "provider_tool_not_granted",
+	"reason": "a tool of the model's provider is not given to the caller",
+	"rule": "grants.rego: provider_tools_given",
+} if {
+	model_named
+	not provider_tools_given
 }
 
 deny contains {

@@ -26,6 +26,13 @@ _ASK: Mapping[str, Any] = {
     }},
 }  # fmt: skip
 
+# What its author wrote it for, whoever runs it: offered to its model though nobody lists them to it. (A model
+# behind Ringwall is not believed when it calls what was not offered: then no other ring would be asked.)
+WRITTEN_FOR = (
+    "docs/read", "docs/delete", "keys/read", "mail/send", "payments/pay", "search/web", "rates/today", "rates/fees",
+    "web/get", "desk/find", "desk/check",
+)  # fmt: skip
+
 
 def as_functions(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Tool definitions as the model's API wants them; its names allow no slash."""
@@ -46,9 +53,11 @@ def work(
     task: str, *, complete: Complete, call_tool: CallTool, list_tools: ListTools, send_message: SendMessage
 ) -> str:
     """Do a task; returns the model's answer."""
-    tools = as_functions([*list_tools(), _ASK])
     messages: list[dict[str, Any]] = [{"role": "user", "content": task}]
     for _ in range(MAX_TURNS):
+        listed = list_tools()  # each time, as agents do whose tools come and go
+        others = [{"name": name} for name in WRITTEN_FOR if name not in {tool["name"] for tool in listed}]
+        tools = as_functions([*listed, *others, _ASK])
         message = complete("main", messages, tools=tools)["choices"][0]["message"]
         calls: list[dict[str, Any]] = message.get("tool_calls") or []
         messages.append(

@@ -12,9 +12,9 @@ from typing import Final
 
 from ringwall.errors import BadInput
 from ringwall.wire.a2a.rpc import MAX_ANSWER
+from ringwall.wire.sse import MARGIN, Lines
 
 MAX_EVENT: Final = MAX_ANSWER  # bytes of one event's data
-MAX_LINE: Final = MAX_EVENT + 64  # bytes of one line: the data and its name
 MAX_STREAM: Final = 64 << 20  # bytes of one answer in all: eight of the largest events
 MAX_ENVELOPE: Final = 16 << 10  # bytes of a compact JWS: a chain of 16 names of 255 bytes has 6 KiB
 _JWS: Final = frozenset(string.ascii_letters + string.digits + "-_.")
@@ -63,10 +63,7 @@ class SseReader:
 
     def __init__(self, *, max_event: int = MAX_EVENT, max_stream: int = MAX_STREAM) -> None:
         self._max_event = max_event
-        self._max_line = max_event + MAX_LINE - MAX_EVENT
-        self._left = max_stream
-        self._line = bytearray()
-        self._after_cr = False
+        self._lines = Lines(max_line=max_event + MARGIN, max_stream=max_stream)
         self._data: list[bytes] = []
         self._size = 0
         self._envelope = ""
@@ -79,34 +76,15 @@ class SseReader:
             BadInput: ``a2a_bad_sse``, or ``result_too_large``.
 
         """
-        self._left -= len(data)
-        if self._left < 0:
-            raise _bad("the stream is longer than it may be", "result_too_large")
-        if not data:
-            return []
-        after_cr, self._after_cr = self._after_cr, data.endswith(b"\r")
-        if after_cr:
-            data = data.removeprefix(b"\n")
         events: list[SseEvent] = []
-        *lines, rest = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        for line in lines:
-            self._line += line
-            self._bounded()
-            whole = bytes(self._line)
-            self._line.clear()
-            self._take(whole, events)
-        self._line += rest
-        self._bounded()
+        for line in self._lines.feed(data):
+            self._take(line, events)
         return events
 
     def end(self) -> None:
         """The stream ended. Raises BadInput (``a2a_truncated``) if an event was not whole."""
-        if self._line or self._open:
+        if self._lines.open or self._open:
             raise _bad("the stream ended in the middle of an event", "a2a_truncated")
-
-    def _bounded(self) -> None:
-        if len(self._line) > self._max_line:
-            raise _bad("a line of the stream is longer than an event may be", "result_too_large")
 
     def _take(self, line: bytes, events: list[SseEvent]) -> None:
         if not line:

@@ -8,18 +8,19 @@ import msgspec
 from msgspec import Meta
 
 from ringwall.call import Json
+from ringwall.wire.models.shapes import (
+    Closed,
+    Count,
+    FunctionName,
+    Identifier,
+    Index,
+    Open,
+    ShortText,
+    Text,
+    Tokens,
+)
 
-Text: TypeAlias = Annotated[str, Meta(max_length=8 << 20)]  # bounded by the size of the whole anyway
-ShortText: TypeAlias = Annotated[str, Meta(max_length=1024)]
-Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
-FunctionName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 Penalty: TypeAlias = Annotated[float, Meta(ge=-2, le=2)]
-Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**40)]
-Tokens: TypeAlias = Annotated[int, Meta(ge=1, le=2**31)]
-
-
-class Closed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """Part of a request."""
 
 
 class TextPart(Closed, frozen=True, tag="text", tag_field="type"):
@@ -32,13 +33,26 @@ class ImageUrl(Closed, frozen=True):
     """An image inside the request."""
 
     url: Text
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
 
 
 class ImagePart(Closed, frozen=True, tag="image_url", tag_field="type"):
     """``{"type": "image_url", "image_url": {"url": "data:..."}}``."""
 
     image_url: ImageUrl
+
+
+class File(Closed, frozen=True):
+    """A document inside the request."""
+
+    file_data: Text
+    filename: ShortText | None = None
+
+
+class FilePart(Closed, frozen=True, tag="file", tag_field="type"):
+    """``{"type": "file", "file": {"file_data": "data:application/pdf;base64,..."}}``."""
+
+    file: File
 
 
 class RefusalPart(Closed, frozen=True, tag="refusal", tag_field="type"):
@@ -48,7 +62,7 @@ class RefusalPart(Closed, frozen=True, tag="refusal", tag_field="type"):
 
 
 TextParts: TypeAlias = Annotated[list[TextPart], Meta(min_length=1, max_length=1024)]
-UserParts: TypeAlias = Annotated[list[TextPart | ImagePart], Meta(min_length=1, max_length=1024)]
+UserParts: TypeAlias = Annotated[list[TextPart | ImagePart | FilePart], Meta(min_length=1, max_length=1024)]
 AssistantParts: TypeAlias = Annotated[list[TextPart | RefusalPart], Meta(min_length=1, max_length=1024)]
 
 
@@ -152,6 +166,35 @@ class ResponseFormat(Closed, frozen=True):
     json_schema: JsonSchema | None = None
 
 
+class Approximate(Closed, frozen=True):
+    """Roughly where a search is from."""
+
+    city: ShortText | None = None
+    country: ShortText | None = None
+    region: ShortText | None = None
+    timezone: ShortText | None = None
+
+
+class UserLocation(Closed, frozen=True):
+    """Where a search is from."""
+
+    type: Literal["approximate"]
+    approximate: Approximate
+
+
+class WebSearchOptions(Closed, frozen=True):
+    """A search that the provider runs."""
+
+    search_context_size: Literal["low", "medium", "high"] | None = None
+    user_location: UserLocation | None = None
+
+
+class StreamOptions(Closed, frozen=True):
+    """Whether the stream ends with what was counted."""
+
+    include_usage: bool | None = None
+
+
 class ChatRequest(Closed, frozen=True):
     """POST /chat/completions, as far as Ringwall lets it through."""
 
@@ -176,13 +219,12 @@ class ChatRequest(Closed, frozen=True):
         ]
         | None
     ) = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     user: ShortText | None = None
-
-
-class Open(msgspec.Struct, frozen=True, kw_only=True):
-    """Part of an answer: unknown fields are dropped."""
+    web_search_options: WebSearchOptions | None = None
+    stream: Literal[True] | None = None
+    stream_options: StreamOptions | None = None
 
 
 class AnswerMessage(Open, frozen=True):
@@ -217,12 +259,27 @@ class Choice(Open, frozen=True):
     finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call"] | None = None
 
 
+class PromptDetails(Open, frozen=True):
+    """Of the prompt's tokens."""
+
+    cached_tokens: Count | None = None
+
+
+class CompletionDetails(Open, frozen=True):
+    """Of the answer's tokens."""
+
+    reasoning_tokens: Count | None = None
+
+
 class Counted(Open, frozen=True):
     """What the upstream counted."""
 
     prompt_tokens: Count
     completion_tokens: Count
     total_tokens: Count
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+    estimated: bool = False  # ours: in answers that were canonical before
 
 
 class ChatResponse(Open, frozen=True):
@@ -234,4 +291,48 @@ class ChatResponse(Open, frozen=True):
     model: Identifier
     choices: Annotated[list[Choice], Meta(min_length=1, max_length=1)]
     usage: Counted | None = None
-    system_fingerprint: ShortText | None = None
+
+
+class FunctionDelta(Open, frozen=True):
+    """Some of a function call."""
+
+    name: Annotated[str, Meta(max_length=128)] | None = None
+    arguments: Text | None = None
+
+
+class CallDelta(Open, frozen=True):
+    """Some of a tool call."""
+
+    index: Index
+    id: Annotated[str, Meta(max_length=256)] | None = None
+    type: Literal["function"] | None = None
+    function: FunctionDelta | None = None
+
+
+class Delta(Open, frozen=True):
+    """What a chunk adds. ``function_call`` is long gone, and would be a tool call that nobody sees."""
+
+    role: Literal["assistant"] | None = None
+    content: Text | None = None
+    refusal: Text | None = None
+    tool_calls: list[CallDelta] | None = None
+    function_call: None = None
+
+
+class ChunkChoice(Open, frozen=True):
+    """The one answer's next piece."""
+
+    index: Annotated[int, Meta(ge=0, le=0)]
+    delta: Delta
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call"] | None = None
+
+
+class ChatChunk(Open, frozen=True):
+    """One event of a streamed answer. Some upstreams send one without answer and names first."""
+
+    choices: Annotated[list[ChunkChoice], Meta(max_length=1)]
+    object: Literal["chat.completion.chunk"] | None = None
+    id: Annotated[str, Meta(max_length=256)] = ""
+    created: Count = 0
+    model: Annotated[str, Meta(max_length=256)] = ""
+    usage: Counted | None = None

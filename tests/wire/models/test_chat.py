@@ -5,18 +5,26 @@ from __future__ import annotations
 import base64
 import json
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringwall.call import Json, Usage
 from ringwall.errors import BadInput
-from ringwall.wire.openai import MAX_RESPONSE, estimate, parse_chat_request, parse_chat_response
+from ringwall.wire.models import wire
+from ringwall.wire.models.chat import parse_chat_request
 
 USER = {"role": "user", "content": "hi"}
 FUNCTION = {"type": "function", "function": {"name": "read", "parameters": {"type": "object"}}}
 CALL = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": "{}"}}
+
+
+CHAT = wire("chat")
+ASKED = {"messages": [USER], "tools": [FUNCTION]}
+
+
+def parse_chat_response(data: bytes) -> tuple[Json, Usage | None]:
+    return CHAT.parse_answer(data, ASKED)
 
 
 def request(**more: Json) -> Json:
@@ -56,6 +64,9 @@ def raw(value: Json) -> bytes:
         {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"$ref": "#/$defs/a"}}}},
         {"reasoning_effort": "low"},
         {"logit_bias": {"50256": -100}},
+        {"stream": True},
+        {"stream": True, "stream_options": {"include_usage": True}},
+        {"web_search_options": {"search_context_size": "low"}},
     ],
 )
 def test_what_clients_send_passes_unchanged(more: Json) -> None:
@@ -73,6 +84,8 @@ def test_what_clients_send_passes_unchanged(more: Json) -> None:
         {"metadata": {}},
         {"stream": None, "audio": None, "web_search_options": None},
         {"modalities": ["text"]},
+        {"stream_options": {"include_obfuscation": False}},
+        {"stream_options": {"include_usage": False}},
     ],
 )
 def test_what_says_nothing_is_dropped(more: Json) -> None:
@@ -82,12 +95,15 @@ def test_what_says_nothing_is_dropped(more: Json) -> None:
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"stream": True}, "streaming"),
         ({"stream": 0}, "stream"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"stream": True, "stream_options": {"zebra": 1}}, "zebra"),
+        ({"stream": True, "stream_options": []}, "stream_options"),
         ({"store": True}, "kept at the provider"),
         ({"metadata": {"a": "b"}}, "kept at the provider"),
         ({"previous_response_id": "r"}, "kept at the provider"),
-        ({"web_search_options": {}}, "past the wall"),
+        ({"web_search_options": {"zebra": 1}}, "zebra"),
+        ({"moderation": {"model": "m"}}, "operator"),
         ({"n": 2}, "one answer"),
         ({"n": True}, "one answer"),
         ({"logprobs": True}, "piece by piece"),
@@ -260,106 +276,30 @@ def test_any_json_is_a_closed_request_or_bad_input(fields: Json, message: Json) 
             assert parse_chat_request(parsed) == parsed  # canonical: nothing left to change
 
 
-def test_an_answer_is_written_anew_without_what_is_unknown() -> None:
-    sent = answer(
-        usage={"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7, "details": {"x": 1}}, service_tier="x"
-    )
-    sent["choices"][0]["message"] |= {
-        "annotations": [{"url": "https://x"}],
-        "audio": {},
-        "tool_calls": [{**CALL, "index": 0}],
+def test_a_document_goes_inside_the_request() -> None:
+    part = {"type": "file", "file": {"file_data": "data:application/pdf;base64,JVBERg==", "filename": "a.pdf"}}
+    message = {"role": "user", "content": [part]}
+    assert parse_chat_request({"messages": [message]}) == {"messages": [message]}
+    for data in (
+        "data:text/html;base64,JVBERg==",
+        "https://x.example/a.pdf",
+        "JVBERg==",
+        "data:application/pdf;base64,",
+    ):
+        with pytest.raises(BadInput):
+            parse_chat_request({"messages": [{"role": "user", "content": [{**part, "file": {"file_data": data}}]}]})
+
+
+def test_a_search_is_a_provider_tool() -> None:
+    assert CHAT.provider_tools(parse_chat_request(request(web_search_options={}))) == ("web_search",)
+    assert CHAT.provider_tools(parse_chat_request(request(tools=[FUNCTION]))) == ()
+
+
+def test_a_stream_leaves_with_its_tokens_counted() -> None:
+    assert CHAT.outgoing(parse_chat_request(request(stream=True)), "gpt") == {
+        "messages": [USER],
+        "model": "gpt",
+        "stream": True,
+        "stream_options": {"include_usage": True},
     }
-    sent["choices"][0]["logprobs"] = {"content": []}
-    value, usage = parse_chat_response(raw(sent))
-    assert usage == Usage(tokens_in=3, tokens_out=4)
-    assert value["choices"] == [
-        {
-            "index": 0,
-            "finish_reason": "stop",
-            "message": {"role": "assistant", "content": "hello", "refusal": None, "tool_calls": [CALL]},
-        }
-    ]
-    assert set(value) == {"id", "object", "created", "model", "choices", "usage", "system_fingerprint"}
-    assert value["usage"] == {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
-    assert parse_chat_response(msgspec.json.encode(value)) == (value, usage)
-
-
-def test_an_upstream_that_does_not_count_is_said_not_to_and_estimated() -> None:
-    assert parse_chat_response(raw(answer()))[1] is None
-    assert estimate(b"x" * 9, b"") == Usage(tokens_in=3, tokens_out=0)
-
-
-def broken() -> list[bytes]:
-    message = {"role": "assistant", "content": "x"}
-    choices: list[Json] = [
-        [],
-        [{}],
-        [{"index": 0, "message": message}] * 2,
-        [{"index": 1, "message": message}],
-        [{"index": 0, "message": {"role": "user", "content": "x"}}],
-        [{"index": 0, "message": {**message, "content": 1}}],
-        [{"index": 0, "message": message, "finish_reason": "tired"}],
-        [
-            {
-                "index": 0,
-                "message": {
-                    **message,
-                    "tool_calls": [
-                        {"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
-                    ],
-                },
-            }
-        ],
-        [{"index": 0, "message": {**message, "tool_calls": [{**CALL, "type": "web_search"}]}}],
-    ]
-    usages: list[Json] = [
-        {},
-        {"prompt_tokens": -1, "completion_tokens": 0, "total_tokens": 0},
-        {"prompt_tokens": "1", "completion_tokens": 0, "total_tokens": 0},
-        {"prompt_tokens": 1.5, "completion_tokens": 0, "total_tokens": 0},
-        {"prompt_tokens": 1 << 50, "completion_tokens": 0, "total_tokens": 0},
-        5,
-    ]
-    return [
-        b"",
-        b"{",
-        b"[]",
-        b"null",
-        b"<html>",
-        b"\xff",
-        b'{"a":' * 5000,
-        raw(answer())[:-1],
-        raw(answer(object="error")),
-        raw(answer(id=1)),
-        raw(answer(created="now")),
-        raw(answer())[:-1] + b',"zz":"\\ud800"}',
-        raw(answer(model="\ud800")),
-        *(raw(answer(choices=item)) for item in choices),
-        *(raw(answer(usage=item)) for item in usages),
-    ]
-
-
-@pytest.mark.parametrize("body", broken())
-def test_what_is_no_completion_is_refused(body: bytes) -> None:
-    with pytest.raises(BadInput) as caught:
-        parse_chat_response(body)
-    assert caught.value.code == "bad_answer"
-
-
-def test_an_answer_over_the_limit_is_refused() -> None:
-    with pytest.raises(BadInput) as caught:
-        parse_chat_response(b" " * (MAX_RESPONSE + 1))
-    assert caught.value.code == "result_too_large"
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.integers(0, 400), st.binary(min_size=1, max_size=3))
-def test_any_bytes_are_a_completion_or_bad_input(at: int, patch: bytes) -> None:
-    body = bytearray(raw(answer(usage={"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7})))
-    body[at % len(body) : at % len(body) + len(patch)] = patch
-    for data in (bytes(body), patch):
-        try:
-            value, _ = parse_chat_response(data)
-        except BadInput:
-            continue
-        assert parse_chat_response(msgspec.json.encode(value))[0] == value
+    assert CHAT.outgoing(parse_chat_request(request()), "gpt") == {"messages": [USER], "model": "gpt"}

@@ -1,0 +1,209 @@
+"""What outward servers are asked with: a secret at its one declared place, or a token traded for one.
+
+Nothing is substituted inside of what an agent wrote. The core holds tokens in memory only, for one tenant and one
+server each, and drops them a minute before they expire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, cast
+from urllib.parse import quote, quote_plus, urlsplit
+
+from ringwall.call import Call, Json, Process
+from ringwall.clock import Clock
+from ringwall.errors import BadInput, RingwallError, Unavailable
+from ringwall.manifest.types import Injection, Manifest, OAuth, ToolServer
+from ringwall.tools.answer import HttpAnswer, HttpRequest
+from ringwall.tools.sidecar_client import SidecarClient
+from ringwall.wire.strict import parse
+
+EARLY_S: Final = 60.0  # before its expiry a token is not used any more: it has to arrive, and clocks differ
+UNSAID_S: Final = 300.0  # how long a token is kept whose server does not say how long it lasts
+LONGEST_S: Final = 3600.0  # however long it lasts, a token that was withdrawn is not used longer than this
+MAX_TOKEN: Final = 8000  # characters: with its scheme it has to fit into a header
+MAX_TOKEN_ANSWER: Final = 64 << 10
+_VISIBLE: Final = frozenset(map(chr, range(0x20, 0x7F)))  # of a header's value, RFC 9110 section 5.5, without tab
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Injected:
+    """What one request carries. ``values``: the secrets in it, which must not come back."""
+
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    pointers: dict[str, str] = field(default_factory=dict[str, str])  # JSON pointer -> text, for a JSON body
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    value: str
+    until: float  # monotonic
+
+
+class Credentials:
+    """Looks up secrets for calls.
+
+    Args:
+        manifest: servers, secrets, and who was granted which.
+        secrets: a secret's value by name. Raises RingwallError.
+        clock: for the life of tokens.
+
+    """
+
+    def __init__(self, manifest: Manifest, secrets: Callable[[str], bytes], clock: Clock) -> None:
+        self._manifest = manifest
+        self._secrets = secrets
+        self._clock = clock
+        self._tokens: dict[tuple[str, str], _Token] = {}
+        self._asking: dict[tuple[str, str], asyncio.Task[str]] = {}
+
+    async def of(self, call: Call, server: ToolServer, method: str, path: str, sidecar: SidecarClient) -> Injected:
+        """What a request of this call carries.
+
+        Args:
+            call: asked by an agent whose role must have the secret.
+            server: whom it goes to.
+            method: in upper case.
+            path: of the URL, for the secret's ``paths``.
+            sidecar: of the tenant, for tokens.
+
+        Raises:
+            BadInput: ``secret_not_granted``, ``bad_secret``, ``token_refused``.
+            RingwallError: what reading the secret raised, without its path.
+            Unavailable: the token server cannot be asked.
+
+        """
+        wanted = _wanted(server)
+        if not wanted:
+            return Injected()
+        if wanted not in self._granted(call):
+            raise BadInput("this agent's role was not granted the secret of this server", code="secret_not_granted",
+                           remedy="add it to `secrets` of the role in ringwall.toml")
+        return await self._asked(call.tenant, server, method, path, sidecar)
+
+    async def listing(self, tenant: str, server: ToolServer, sidecar: SidecarClient) -> Injected:
+        """What Ringwall's own requests to an ``mcp`` server carry, for its definitions. Raises as ``of``."""
+        if not _wanted(server):
+            return Injected()
+        return await self._asked(tenant, server, "POST", urlsplit(server.mcp).path or "/", sidecar)
+
+    def forget(self, tenant: str, server: str) -> None:
+        """Drop a token that its server does not take any more."""
+        self._tokens.pop((tenant, server), None)
+
+    def _granted(self, call: Call) -> tuple[str, ...]:
+        if not isinstance(call.subject, Process):
+            return ()
+        who = call.subject.spiffe_id
+        tenant = self._manifest.tenants.get(who.tenant)
+        role = tenant.roles.get(who.role) if tenant is not None else None
+        return tuple(role.secrets) if role is not None else ()
+
+    async def _asked(self, tenant: str, server: ToolServer, method: str, path: str,
+                     sidecar: SidecarClient) -> Injected:
+        if server.oauth is not None:
+            token = await self._token(tenant, server, server.oauth, sidecar)
+            return Injected(headers={"Authorization": f"Bearer {token}"}, values=(token,))
+        where = self._manifest.secrets[server.secret].inject
+        if not _covers(where, method, path):
+            return Injected()
+        value = self._value(server.secret)
+        text = where.format.replace("{}", value)
+        if where.pointer:
+            return Injected(pointers={where.pointer: text}, values=(value,))
+        return Injected(headers={where.header: text}, values=(value,))
+
+    def _value(self, name: str) -> str:
+        try:
+            value = self._secrets(name).decode("ascii")
+        except UnicodeDecodeError:
+            value = ""
+        except RingwallError as fault:  # its cause names a file, which is no business of an agent's
+            raise BadInput(f"secret {name} cannot be read", code=fault.code) from fault
+        if not 0 < len(value) <= MAX_TOKEN or not _VISIBLE.issuperset(value):
+            raise BadInput(f"secret {name} is empty, too long or no text of one line", code="bad_secret",
+                           remedy="store the value alone, without line breaks")
+        return value
+
+    async def _token(self, tenant: str, server: ToolServer, oauth: OAuth, sidecar: SidecarClient) -> str:
+        """One asks, the others get what it got: were each to ask in turn, a server that hangs would hold up the
+        last as often as there are others."""
+        key = tenant, server.name
+        kept = self._tokens.get(key)
+        if kept is not None and self._clock.monotonic() < kept.until:
+            return kept.value
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = self._asking[key] = asyncio.create_task(self._fresh(key, server, oauth, sidecar))
+            asking.add_done_callback(lambda done: self._asked_for(key, done))
+        return await asyncio.shield(asking)
+
+    async def _fresh(self, key: tuple[str, str], server: ToolServer, oauth: OAuth, sidecar: SidecarClient) -> str:
+        self._tokens.pop(key, None)
+        asked_at = self._clock.monotonic()
+        token, seconds = _token_of(await self._trade(server, oauth, sidecar))
+        self._tokens[key] = _Token(token, asked_at + min(seconds, LONGEST_S) - EARLY_S)
+        return token
+
+    def _asked_for(self, key: tuple[str, str], done: asyncio.Task[str]) -> None:
+        del self._asking[key]
+        if not done.cancelled():
+            done.exception()  # whoever asked may have left
+
+    async def _trade(self, server: ToolServer, oauth: OAuth, sidecar: SidecarClient) -> HttpAnswer:
+        """Client credentials for a token (RFC 6749, section 4.4), for one resource (RFC 8707)."""
+        secret = self._value(oauth.secret)
+        fields = {"grant_type": "client_credentials"}
+        if oauth.scopes:
+            fields["scope"] = " ".join(oauth.scopes)
+        fields["resource"] = oauth.resource or server.mcp or server.url or server.http[0]
+        body = "&".join(f"{name}={quote(text, safe='')}" for name, text in fields.items())
+        # Section 2.3.1: name and secret are form-encoded before they become a Basic credential.
+        basic = base64.b64encode(f"{quote_plus(oauth.client_id)}:{quote_plus(secret)}".encode()).decode()
+        answer, end = await sidecar.run_http(
+            server.name,
+            HttpRequest(method="POST", url=oauth.token_url, body=body.encode(), headers={
+                "Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}),
+            injected={"Authorization": f"Basic {basic}"}, withheld=(secret,), seconds=float(server.timeout_s))
+        if answer is None:
+            why = end.error["code"] if end.error else "sidecar_fault"
+            raise Unavailable("the token of this server cannot be had", code=why)
+        return answer
+
+
+def _wanted(server: ToolServer) -> str:
+    return server.oauth.secret if server.oauth else server.secret
+
+
+def _covers(where: Injection, method: str, path: str) -> bool:
+    """Whether the secret is for this request."""
+    if not where.paths:
+        return True
+    for text in where.paths:
+        wanted, _, place = text.partition(" ")
+        if wanted == method and (path.startswith(place) if place.endswith("/") else path == place):
+            return True
+    return False
+
+
+def _token_of(answer: HttpAnswer) -> tuple[str, float]:
+    """The token and its life in seconds. Raises BadInput (``token_refused``); nothing of the answer is repeated."""
+    if answer.status != 200 or answer.kind != "application/json":
+        raise BadInput(f"the token server refused (HTTP status {answer.status})", code="token_refused",
+                       remedy="check client_id, the secret and the scopes in ringwall.toml")
+    try:
+        found = parse(answer.body, max_bytes=MAX_TOKEN_ANSWER, max_depth=8, max_nodes=200)
+    except BadInput:
+        raise BadInput("the token server gave no JSON that can be read", code="token_refused") from None
+    fields = cast("dict[str, Json]", found) if isinstance(found, dict) else {}
+    token, kind, life = fields.get("access_token"), fields.get("token_type"), fields.get("expires_in", UNSAID_S)
+    plain = isinstance(token, str) and 0 < len(token) <= MAX_TOKEN and (_VISIBLE - {" "}).issuperset(token)
+    if not plain or not isinstance(kind, str) or kind.lower() != "bearer":
+        raise BadInput("the token server gave no bearer token", code="token_refused")
+    if isinstance(life, bool) or not isinstance(life, int | float) or life < 0:
+        raise BadInput("the token server gave a token without a plain life", code="token_refused")
+    return str(token), float(life)
