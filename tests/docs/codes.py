@@ -32,9 +32,9 @@ def codes(source: Path) -> set[str]:
 
 def _begun(node: ast.AST) -> Iterator[str]:
     """What codes of one function begin with, for different callers: ``what="card"`` for ``f"{what}_header"``."""
-    if isinstance(node, ast.keyword) and node.arg == "what" and isinstance(node.value, ast.Constant):
-        if node.value.value not in _NEWS:
-            yield str(node.value.value)
+    named = isinstance(node, ast.keyword) and node.arg == "what"
+    if named and isinstance(node.value, ast.Constant) and node.value.value not in _NEWS:
+        yield str(node.value.value)
 
 
 def _places(tree: ast.AST) -> dict[str, int]:
