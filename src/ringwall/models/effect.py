@@ -15,7 +15,7 @@ from ringwall.errors import BadInput, RingwallError
 from ringwall.manifest.types import Manifest, Model, Role
 from ringwall.models.interface import WIRES, Asked, asked
 from ringwall.models.listening import Stream, Whole
-from ringwall.tools.protocol import REASONS
+from ringwall.tools.protocol import GRACE_S, REASONS
 from ringwall.tools.sidecar_client import SidecarClient
 
 _VISIBLE: Final = frozenset(range(0x20, 0x7F))  # of a header's value, RFC 9110 section 5.5, without tab
@@ -63,7 +63,7 @@ class ModelEffect:
             yield _failed("sidecar_unavailable", REASONS["sidecar_unavailable"])
             return
         answer = sidecar.run_model(
-            model.name, body, headers, seconds=model.timeout_s, api=wanted.api, stream=wanted.streams
+            model.name, body, headers, seconds=model.timeout_s + GRACE_S, api=wanted.api, stream=wanted.streams
         )
         heard = Stream(wanted, body) if wanted.streams else Whole(wanted, body)
         async with aclosing(answer):

@@ -14,7 +14,7 @@ from ringwall.tools.credentials import Credentials
 from ringwall.tools.mcp_ops import ANSWERS
 from ringwall.tools.outward import Outward
 from ringwall.tools.pending import last
-from ringwall.tools.protocol import REASONS
+from ringwall.tools.protocol import GRACE_S, REASONS
 from ringwall.tools.sidecar_client import SidecarClient, Wish
 
 _KEPT: Final = frozenset({*ANSWERS, "resources.subscribe", "logging.setLevel"})
@@ -88,7 +88,7 @@ class ToolEffect:
         op = call.target.name.partition("/")[2]
         answer = sidecar.run_tool(
             server.name, op, call.args, still=lambda: self._unchanged(call), call=call.id, wish=wish,
-            seconds=float(server.timeout_s),
+            seconds=server.timeout_s + (GRACE_S if server.mcp else 0.0),
         )  # fmt: skip
         async with aclosing(answer):
             async for item in answer:

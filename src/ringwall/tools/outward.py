@@ -19,11 +19,10 @@ from ringwall.tools.answer import HttpAnswer, HttpRequest
 from ringwall.tools.credentials import Credentials, Injected
 from ringwall.tools.pending import last
 from ringwall.tools.plain_http import PlainHttp
-from ringwall.tools.protocol import REASONS
+from ringwall.tools.protocol import GRACE_S, REASONS
 from ringwall.tools.sidecar_client import SidecarClient
 from ringwall.tools.webapi.api import web_api
 
-GRACE_S: Final = 2.0  # beyond a server's time, for the sidecar to say that it is over
 JSON_TYPE: Final = "application/json"
 
 

@@ -26,6 +26,7 @@ MAX_CHUNKS: Final = 4096  # pieces of one answer: at 8 MiB a mean of 2 KiB
 MAX_STREAM_PIECES: Final = 1 << 17  # of a streamed model answer: one a token, for the longest (128,000 tokens)
 SETTLED: Final = "notifications/ringwall/settled"  # MCP of ``tools.serve``: a cancelled request's work is over
 MAX_WATCHED: Final = 256  # resources that one listener watches
+GRACE_S: Final = 2.0  # beyond what the sidecar allows a server elsewhere, for it to say why that is over
 MAX_SERVERS: Final = 256  # servers or models in one hello
 
 Generation: TypeAlias = Annotated[int, Meta(ge=1, le=2**53)]  # which start of a server; tells old news from new

@@ -62,11 +62,13 @@ def test_a_joined_name_means_its_own_server_and_operation_or_is_not_given_out(se
 def test_a_web_page_that_reaches_the_loopback_is_turned_away(headers: dict[str, str], server: Any,
                                                              status: int) -> None:
     async def work() -> int:
-        client = Client(FakeWall())
+        client = Client(wall := FakeWall())
         client.headers = headers
         body = {"jsonrpc": "2.0", "id": 1, "method": "initialize",
                 "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}}}
-        return (await client.send(body, server=server)).status
+        answered = (await client.send(body, server=server)).status
+        assert wall.turned == (["mcp_foreign"] if answered == 403 else [])
+        return answered
 
     assert run(work()) == status
 
@@ -97,8 +99,9 @@ def test_every_request_costs_an_attempt_also_one_that_is_no_call() -> None:
 ])  # fmt: skip
 def test_what_is_no_message_is_refused_before_anything_else(raw: bytes, status: int, code: int) -> None:
     async def work() -> None:
-        found = await Client(FakeWall()).send(raw)
+        found = await Client(wall := FakeWall()).send(raw)
         assert (found.status, found.json["error"]["code"]) == (status, code)
+        assert len(wall.turned) == 1  # on the record, by its code
 
     run(work())
 

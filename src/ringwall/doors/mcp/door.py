@@ -76,6 +76,8 @@ class McpDoor:
             return
         wrong = "there is nothing at this path" if at is None else foreign(scope)
         if at is None or wrong:
+            code = "unknown_path" if at is None else "mcp_foreign"
+            self._wall.turned_away(origin, "tool", code=code)
             await reply.fault(None, _wrong(wrong), 404 if at is None else 403)
             return
         launch = origin.subject.launch if isinstance(origin.subject, Process) else ""
@@ -103,12 +105,14 @@ class McpDoor:
         try:
             message = rpc.parse(raw)
         except BadInput as fault:
+            self._wall.turned_away(one.origin, "tool", fault.code)
             code = _CODES.get(fault.code, rpc.PARSE_ERROR)
             await reply.fault(rpc.rpc_id(raw), Fault(code=code, message=_said(fault)), 400)
             return
         try:
             await self._message(one, message)
         except BadInput as fault:
+            self._wall.turned_away(one.origin, "tool", fault.code)
             wrong = Fault(code=_CODES.get(fault.code, rpc.INVALID_REQUEST), message=_said(fault))
             http = 400 if wrong.code == rpc.INVALID_REQUEST else 0
             await reply.fault(message.id if isinstance(message, Request) else None, wrong, http)
@@ -123,6 +127,7 @@ class McpDoor:
         if isinstance(message, Request):
             wrong = revisions.check_repeated(headers, message, needed=False)
             if wrong is not None:
+                self._wall.turned_away(one.origin, "tool", code="mcp_headers_differ")
                 await one.reply.fault(message.id, wrong, 400)
                 return
             if message.method == "initialize":
@@ -151,6 +156,7 @@ class McpDoor:
             raise BadInput("an answer without a session answers nothing", code="mcp_bad_rpc")
         wrong = revisions.check_stateless(one.scope["headers"], message)
         if wrong is not None:
+            self._wall.turned_away(one.origin, "tool", code="mcp_headers_differ")
             await one.reply.fault(message.id, wrong)
             return
         params = methods.check(methods.STATELESS, message.method, message.params)
