@@ -38,7 +38,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # The guard's service confines itself further once it is loaded.
     "guard": (*SHARED, "confine."),
     # Model calls travel over the tenant's sidecar, whose frames belong to tools.
-    "models": (*SHARED, "tools.echo", "tools.protocol", "tools.sidecar_client"),
+    "models": (*SHARED, "tools.echo", "tools.protocol", "tools.sidecar_client",
+               # and so does the sidecar's HTTP client
+               "tools.addresses", "tools.authorities", "tools.connections", "tools.http1", "tools.places"),
     # Doors hand calls to the wall and attest who asks; the client's limits are the door's.
     "doors": (*SHARED, "wall", "_client", "identity.operators", "identity.pidfd", "identity.registry",
               "identity.transport"),

@@ -187,6 +187,23 @@ def test_an_injected_header_cannot_change_the_request_itself(name: str) -> None:
     assert caught.value.code == "bad_arguments"
 
 
+@pytest.mark.parametrize("headers", [{"X-Key": "a\r\nY: b"}, {"X Key": "a"}, {"X-Key": "\xe9"},
+                                     {"X": "1", "x": "2"}],
+                         ids=["line", "name", "bytes", "twice"])
+def test_an_injected_header_that_is_not_plain_is_never_sent(headers: dict[str, str]) -> None:
+    with upstream() as server:
+        with pytest.raises(UpstreamFault) as caught:
+            complete(server.url("normal"), headers=headers)
+        assert server.seen == []
+    assert caught.value.code == "bad_arguments"
+
+
+@pytest.mark.parametrize("spelt", ["HTTP://127.0.0.1:0", "http://localhost:"])
+def test_a_url_is_reached_in_every_spelling_that_the_manifest_takes(spelt: str) -> None:
+    with upstream() as server:
+        assert complete(server.url("normal").replace("http://127.0.0.1:", spelt))
+
+
 @pytest.mark.parametrize("api", provider.APIS)
 def test_each_interface_has_its_path_its_answer_and_no_header_of_the_agents(api: Any) -> None:
     with upstream() as server:

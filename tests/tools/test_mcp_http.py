@@ -408,7 +408,9 @@ def test_a_stream_that_ends_early_is_taken_up_where_it_ended() -> None:
 
         async with liar(lambda asked: script(asked) if asked.method == "GET" else legacy(asked, script)) as server:
             async with client(server.url, modern=False) as at:
-                assert (await ask(at, "x"))[0] == "late"
+                value, told = await ask(at, "x", form="mcp")
+                assert value["result"]["content"][0]["text"] == "late"
+                assert told == [{"event": {"method": "ringwall/paused", "params": {}}}]
             resumed = [one for one in server.seen if one.method == "GET"]
             assert resumed[0].headers["last-event-id"] == "7"
             assert server.methods().count("tools/call") == 1

@@ -14,7 +14,7 @@ from typing import Final, Protocol, cast
 
 from ringwall.call import Digest, Json, as_object, canonical, digest
 from ringwall.call import texts as words
-from ringwall.capability.closing import close, given
+from ringwall.capability.closing import close, given, shown
 from ringwall.capability.imitation import Names
 from ringwall.capability.roles import resource_type, role_problems
 from ringwall.capability.schema import Schema
@@ -109,8 +109,7 @@ class Catalogue:
         for op, operation in server.ops.items():
             name = f"{server.name}/{op}"
             try:
-                closing = given if op in ours else close
-                tool = _build(server.name, op, operation, listed.get(op), self._names, closing)
+                tool = _build(server.name, op, operation, listed.get(op), self._names, ours=op in ours)
             except BadInput as error:
                 problems.append(f"{name}: {error.cause}")
                 continue
@@ -177,8 +176,8 @@ def _changed(name: str) -> str:
     return f"{name}: {CHANGED}"
 
 
-def _build(server: str, op: str, operation: Operation, listed: dict[str, Json] | None, names: Names,
-           closing: Callable[[Json, frozenset[str]], dict[str, Json]]) -> Tool:
+def _build(server: str, op: str, operation: Operation, listed: dict[str, Json] | None, names: Names, *,
+           ours: bool) -> Tool:
     """Check, close and compile one definition; pinned to itself. Raises BadInput."""
     if server == OWN_SERVER:
         raise BadInput(f"the name {OWN_SERVER!r} is taken", code="reserved_name")
@@ -189,13 +188,15 @@ def _build(server: str, op: str, operation: Operation, listed: dict[str, Json] |
     if why := names.shadowed(server, op):
         raise BadInput(why, code="shadowed_tool")
     definition = _definition(listed)
-    closed = closing(definition["inputSchema"], frozenset(operation.args))
-    texts = _texts(definition, closed)
+    args = frozenset(operation.args)
+    closed = (given if ours else close)(definition["inputSchema"], args)
+    visible = closed if ours else shown(definition["inputSchema"], args)
+    texts = _texts(definition, visible)
     if why := names.imitates(server, texts):
         raise BadInput(why, code="shadowed_tool")
     name = f"{server}/{op}"
     made = digest(definition)
-    public = {"name": name, "description": texts["description"], "inputSchema": closed, **_shown(definition)}
+    public = {"name": name, "description": texts["description"], "inputSchema": visible, **_shown(definition)}
     return Tool(name=name, server=server, op=op, operation=operation, schema=Schema(closed), definition=made,
                 pinned=made, public=public, defaults=_defaults(operation, closed["properties"]), listed=definition)
 
@@ -218,7 +219,7 @@ def hash_of(listed: Mapping[str, Json]) -> Digest:
     return digest(_definition(listed))
 
 
-def _texts(definition: Mapping[str, Json], closed: Json) -> dict[str, str]:
+def _texts(definition: Mapping[str, Json], visible: Json) -> dict[str, str]:
     """What people and models read of a definition, by where it stands. Raises BadInput: it is no text."""
     hints = as_object(definition["annotations"]) or {}
     texts = {"description": definition["description"] or "", "title": definition.get("title", "")}
@@ -226,7 +227,7 @@ def _texts(definition: Mapping[str, Json], closed: Json) -> dict[str, str]:
         if not isinstance(text, str):
             raise BadInput(f"its {what} is not a text", code="bad_definition")
     hint = hints.get("title")
-    schemas = {"inputSchema": "\n".join(words(closed)),
+    schemas = {"inputSchema": "\n".join(words(visible)),
                "outputSchema": "\n".join(words(definition.get("outputSchema")))}
     return {**texts, **schemas, "annotations.title": hint if isinstance(hint, str) else ""}
 

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing
-from http.cookiejar import DefaultCookiePolicy
 from typing import Final
+from urllib.parse import urlsplit
 
-import httpx2
 import msgspec
 
 from ringwall.call import Json, canonical
 from ringwall.errors import BadInput
 from ringwall.models.echo import Echo, Echoed
+from ringwall.tools.addresses import MAX_ADDRESSES, Address, Lookups, OutsideFault
+from ringwall.tools.authorities import machine
+from ringwall.tools.connections import Connection, Pool
+from ringwall.tools.http1 import AnswerReader, checked, request
+from ringwall.tools.places import Place, place
 from ringwall.tools.protocol import MAX_RESULT, MAX_STREAM_PIECES, Code, ModelConfig
 from ringwall.wire import sse
 from ringwall.wire.models import wire
@@ -39,7 +44,8 @@ STREAM_S: Final = 3600.0  # how long a stream may take in all: the longest answe
 ANTHROPIC_VERSION: Final = "2023-06-01"  # the only one whose shapes ``wire.models`` knows, and the newest
 _AGAIN: Final = frozenset({429, 503, 529})  # nothing was begun: RFC 6585, RFC 9110; 529 is Anthropic's "overloaded"
 # Ours alone: anything more would be a fingerprint, or an invitation to compress.
-_HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "ringwall"}
+_HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "ringwall",
+                   "Connection": "keep-alive"}
 _OWNED: Final = frozenset(
     {
         "host",
@@ -81,16 +87,9 @@ class Upstream:
     def __init__(self, config: ModelConfig) -> None:
         self._base = config.url.rstrip("/")
         self._config = config
-        self._client = httpx2.AsyncClient(
-            trust_env=False,
-            follow_redirects=False,
-            verify=True,
-            http2=False,
-            headers=_HEADERS | ({"anthropic-version": ANTHROPIC_VERSION} if config.wire == "anthropic" else {}),
-            timeout=httpx2.Timeout(config.read_s, connect=config.connect_s, pool=config.connect_s),
-            limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
-        )
-        self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))  # no state between calls
+        self._headers = _HEADERS | ({"anthropic-version": ANTHROPIC_VERSION} if config.wire == "anthropic" else {})
+        self._lookups = Lookups()
+        self._pool = Pool(self._find, tls=machine(), most=MAX_CONNECTIONS)
 
     async def complete(self, api: Api, body: bytes, headers: Mapping[str, str]) -> bytes:
         """Send one request and give the answer, parsed strictly and written anew.
@@ -104,21 +103,21 @@ class Upstream:
             UpstreamFault: with the code.
 
         """
-        spoken, request, echo = self._prepared(api, body, headers)
+        spoken, asked, echo = self._prepared(api, body, headers)
         try:
             async with AsyncExitStack() as opened:
-                response = await self._open(opened, spoken, body, headers, "application/json")
-                raw = await _read(response)
-            value, _ = spoken.parse_answer(raw, request)
+                came = await self._open(opened, spoken, body, headers, "application/json")
+                raw = await _read(came)
+            value, _ = spoken.parse_answer(raw, asked)
             echo.check(value)  # an upstream that gives its key back would hand it to the agent
         except BadInput as fault:
             raise UpstreamFault(_CODES.get(fault.code, "bad_answer"), 200) from fault
         except Echoed as fault:
             raise UpstreamFault("upstream_echoes_secret", 200) from fault
-        except httpx2.TimeoutException as fault:
+        except TimeoutError as fault:
             raise UpstreamFault("upstream_slow") from fault
-        except (httpx2.TransportError, httpx2.InvalidURL) as fault:
-            raise UpstreamFault("upstream_broken") from fault
+        except OutsideFault as fault:
+            raise UpstreamFault(fault.code, fault.status) from fault
         whole = msgspec.json.encode(value)
         if len(whole) > MAX_RESULT:  # our form of it has more names than some upstreams' have
             raise UpstreamFault("result_too_large", 200)
@@ -133,11 +132,11 @@ class Upstream:
             UpstreamFault: with the code, also after some pieces.
 
         """
-        spoken, request, echo = self._prepared(api, body, headers)
+        spoken, asked, echo = self._prepared(api, body, headers)
         try:
             async with AsyncExitStack() as opened:
-                response = await self._open(opened, spoken, body, headers, "text/event-stream")
-                pieces = await opened.enter_async_context(aclosing(self._pieces(response, spoken, request, echo)))
+                came = await self._open(opened, spoken, body, headers, "text/event-stream")
+                pieces = await opened.enter_async_context(aclosing(self._pieces(came, spoken, asked, echo)))
                 bounded = await opened.enter_async_context(aclosing(_within(pieces)))
                 async for raw in bounded:
                     yield raw
@@ -145,14 +144,14 @@ class Upstream:
             raise UpstreamFault(_CODES.get(fault.code, "bad_answer"), 200) from fault
         except Echoed as fault:
             raise UpstreamFault("upstream_echoes_secret", 200) from fault
-        except (httpx2.TimeoutException, TimeoutError) as fault:
+        except TimeoutError as fault:
             raise UpstreamFault("upstream_slow") from fault
-        except (httpx2.TransportError, httpx2.InvalidURL) as fault:
-            raise UpstreamFault("upstream_broken") from fault
+        except OutsideFault as fault:
+            raise UpstreamFault(fault.code, fault.status) from fault
 
     async def close(self) -> None:
         """Close the pooled connections."""
-        await self._client.aclose()
+        await self._pool.close()
 
     def _prepared(self, api: Api, body: bytes, headers: Mapping[str, str]) -> tuple[ModelWire, Json, Echo]:
         if any(name.lower() in _OWNED for name in headers):
@@ -163,58 +162,111 @@ class Upstream:
             raise UpstreamFault("bad_arguments") from fault
 
     async def _pieces(
-        self, response: httpx2.Response, spoken: ModelWire, request: Json, echo: Echo
+        self, came: _Came, spoken: ModelWire, asked: Json, echo: Echo
     ) -> AsyncGenerator[Json, None]:
         """Pieces as they come; comments that keep the connection open are no pieces."""
         events = sse.Reader(max_event=MAX_EVENT, max_stream=MAX_STREAM)
-        reader = spoken.reader(request)
+        reader = spoken.reader(asked)
         loop = asyncio.get_running_loop()
         over = loop.time() + STREAM_S
-        async with aclosing(response.aiter_raw()) as came:
-            while True:
-                async with asyncio.timeout_at(min(loop.time() + self._config.read_s, over)):
-                    made = await _next(came, events, reader)
-                for piece in echo.feed(made or []):
-                    yield piece
-                if made is None or reader.done:
-                    break
-            if not reader.done:
-                events.end()
-            rest, _ = reader.end()
-            for piece in [*echo.feed(rest), *echo.end()]:
+        while True:
+            async with asyncio.timeout_at(min(loop.time() + self._config.read_s, over)):
+                made = await _next(came, events, reader)
+            for piece in echo.feed(made or []):
                 yield piece
-            with contextlib.suppress(TimeoutError):  # what ends here can be used again, and what does not is closed
-                async with asyncio.timeout(TAIL_S):
-                    await anext(came, b"")
+            if made is None or reader.done:
+                break
+        if not reader.done:
+            events.end()
+        rest, _ = reader.end()
+        for piece in [*echo.feed(rest), *echo.end()]:
+            yield piece
+        with contextlib.suppress(TimeoutError):  # what ends here can be used again, and what does not is closed
+            async with asyncio.timeout(TAIL_S):
+                await came.piece()
 
     async def _open(
         self, opened: AsyncExitStack, spoken: ModelWire, body: bytes, headers: Mapping[str, str], kind: str
-    ) -> httpx2.Response:
-        """The response of status 200 and the right kind, its body unread."""
+    ) -> _Came:
+        """The answer of status 200 and the right kind, its body unread."""
         tries, asked = CONNECT_TRIES, self._config.retries
         pause, longer = RETRY_PAUSE_S, ASKED_PAUSE_S
+        where = self._place(spoken.path)
+        sent = self._request(where, body, {**headers, "Accept": kind})
         while True:
-            sent = self._client.stream(
-                "POST", self._base + spoken.path, content=body, headers={**headers, "Accept": kind}
-            )
+            reader = AnswerReader()
             async with AsyncExitStack() as one:
                 try:
-                    response = await one.enter_async_context(sent)
-                except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as fault:
+                    connection = await one.enter_async_context(
+                        self._pool.ask(where, sent, reader, self._config.connect_s))
+                except OutsideFault:  # nothing was sent
                     tries -= 1
                     if not tries:
-                        raise UpstreamFault("upstream_unreachable") from fault
+                        raise
                     wait, pause = pause, pause * 2
                 else:
-                    if response.status_code not in _AGAIN or not asked:
-                        _check(response, kind)
+                    async with asyncio.timeout(self._config.read_s):
+                        await connection.head(reader)
+                    came = _Came(connection, reader, self._config.read_s)
+                    if came.status not in _AGAIN or not asked:
+                        _check(came, kind)
                         opened.push_async_exit(one.pop_all())
-                        return response
+                        return came
                     asked -= 1
-                    wait, longer = _told(response, longer), longer * 2
+                    wait, longer = _told(came, longer), longer * 2
                     if wait > MAX_RETRY_AFTER_S:
-                        _check(response, kind)
+                        _check(came, kind)
             await asyncio.sleep(_jittered(wait))
+
+    def _place(self, path: str) -> Place:
+        try:
+            parts = urlsplit(self._base + path)
+            host = parts.hostname or ""
+            port = parts.port or (443 if parts.scheme == "https" else 80)  # in one spelling
+            return place(f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}{parts.path}")
+        except (ValueError, BadInput) as fault:
+            raise UpstreamFault("upstream_unreachable") from fault
+
+    def _request(self, where: Place, body: bytes, headers: Mapping[str, str]) -> bytes:
+        given = {name.lower() for name in headers}
+        own = {name: value for name, value in self._headers.items() if name.lower() not in given}
+        try:
+            return request("POST", where.target, checked({"Host": where.authority, **own, **headers}), body)
+        except BadInput as fault:
+            raise UpstreamFault("bad_arguments") from fault
+
+    async def _find(self, host: str) -> tuple[Address, ...]:
+        """Where the operator's own URL leads: that is theirs to decide."""
+        with contextlib.suppress(ValueError):
+            return (ipaddress.ip_address(host),)
+        try:
+            found = [ipaddress.ip_address(text.partition("%")[0]) for text in await self._lookups(host)]
+        except (OSError, ValueError) as fault:
+            raise OutsideFault("upstream_unreachable") from fault
+        return tuple(dict.fromkeys(found))[:MAX_ADDRESSES]
+
+
+class _Came:
+    """An answer that is coming."""
+
+    def __init__(self, connection: Connection, reader: AnswerReader, quiet_s: float) -> None:
+        self._connection = connection
+        self._reader = reader
+        self._quiet_s = quiet_s
+        self.status = reader.status
+        self.headers: dict[str, str] = {}
+        for name, value in reader.headers:  # one that is there twice has neither value
+            text = name.decode("latin-1")
+            before = f"{self.headers[text]}, " if text in self.headers else ""
+            self.headers[text] = before + value.decode("latin-1")
+
+    async def piece(self) -> bytes:
+        """The next bytes of its body; none: it is whole. Raises OutsideFault, TimeoutError."""
+        ready = self._connection.ready(self._reader)
+        if ready:
+            return ready
+        async with asyncio.timeout(self._quiet_s):
+            return await self._connection.piece(self._reader)
 
 
 async def _within(pieces: AsyncIterator[Json]) -> AsyncGenerator[bytes, None]:
@@ -231,29 +283,29 @@ async def _within(pieces: AsyncIterator[Json]) -> AsyncGenerator[bytes, None]:
         yield raw
 
 
-async def _next(came: AsyncIterator[bytes], events: sse.Reader, reader: StreamReader) -> list[Json] | None:
+async def _next(came: _Came, events: sse.Reader, reader: StreamReader) -> list[Json] | None:
     """The pieces of the next bytes; None: there are no more."""
-    async for data in came:
+    while data := await came.piece():
         made = [piece for event in events.feed(data) for piece in reader.feed(event)]
         if made or reader.done:
             return made
     return None
 
 
-async def _read(response: httpx2.Response) -> bytes:
+async def _read(came: _Came) -> bytes:
     parts: list[bytes] = []
     length = 0
-    async for piece in response.aiter_raw():
+    while piece := await came.piece():
         length += len(piece)
         if length > MAX_RESPONSE:
-            raise UpstreamFault("result_too_large", response.status_code)
+            raise UpstreamFault("result_too_large", came.status)
         parts.append(piece)
     return b"".join(parts)
 
 
-def _told(response: httpx2.Response, pause: float) -> float:
+def _told(came: _Came, pause: float) -> float:
     """How long the upstream wants to be left alone: whole seconds (RFC 9110 section 10.2.3), or what we think."""
-    said: str = response.headers.get("retry-after", "").strip()
+    said = came.headers.get("retry-after", "")
     return float(said) if said.isascii() and said.isdigit() and len(said) < 10 else pause
 
 
@@ -261,12 +313,12 @@ def _jittered(pause: float) -> float:
     return pause * (1 + JITTER * secrets.randbelow(1000) / 1000)
 
 
-def _check(response: httpx2.Response, kind: str) -> None:
+def _check(came: _Came, kind: str) -> None:
     """Raises UpstreamFault unless the answer is one. The body of anything else is nobody's business."""
-    match response.status_code:
+    match came.status:
         case 200:
-            told = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            encoding = response.headers.get("content-encoding", "identity").strip().lower()
+            told = came.headers.get("content-type", "").partition(";")[0].strip().lower()
+            encoding = came.headers.get("content-encoding", "identity").lower()
             if told != kind or encoding != "identity":
                 raise UpstreamFault("bad_answer", 200)
         case 401 | 403 as status:

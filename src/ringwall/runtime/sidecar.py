@@ -377,9 +377,6 @@ async def _run() -> int:
 
 def main() -> int:
     """Run on descriptors 3 and 4. Exit code 0: the core's link closed, or SIGTERM; 1: the core spoke nonsense."""
-    # The SDK and the HTTP client log what servers and upstreams say; standard error is an operator's terminal.
-    logging.getLogger("mcp").setLevel(logging.CRITICAL + 1)
-    logging.getLogger("httpx2").setLevel(logging.CRITICAL + 1)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run())
 

@@ -24,7 +24,7 @@ from ringwall.tools.echo import Echoes, of_headers
 from ringwall.tools.mcp_call import EVENTS, Exchange, Tell, exchange
 from ringwall.tools.mcp_headers import BASE, OWNED
 from ringwall.tools.mcp_news import ACKNOWLEDGED, LISTS, Ear, Ears, subscription, until
-from ringwall.tools.mcp_post import Hear, Posted, Poster
+from ringwall.tools.mcp_post import PAUSED, Hear, Posted, Poster
 from ringwall.tools.mcp_rpc import Answer, Note, Request
 from ringwall.tools.mcp_sessions import Key, Session, Sessions
 from ringwall.tools.outside import Outside
@@ -319,7 +319,7 @@ class McpHttp:
               headers: Mapping[str, str] | None = None) -> None:
         """What the server says before its answer. Raises BadInput or NoAnswer."""
         if isinstance(said, Note):
-            if said.method in EVENTS:
+            if said.method in EVENTS or said is PAUSED:  # the same object: no server can say it
                 asked.hear(said)
             else:
                 self._news(said)

@@ -27,6 +27,9 @@ MAX_PAUSE_S: Final = 5.0  # before asking for the rest, whatever the server says
 PAUSE_S: Final = 0.2  # where it says nothing
 SPARE: Final = 1 << 20  # bytes of a stream beside its answer: events, keep-alives, framing
 
+PAUSED: Final = Note("ringwall/paused", b"{}")
+"""Said in the server's place: it ended its stream, and the rest is asked for."""
+
 Hear: TypeAlias = Callable[[Request | Note], None]
 """Takes what the server says before its answer. May raise BadInput or NoAnswer, which ends the request."""
 
@@ -183,6 +186,8 @@ class Poster:
         for _ in range(MAX_RESUMED):
             if not rest.id:
                 break
+            if hear is not None:
+                hear(PAUSED)
             await asyncio.sleep(rest.pause_s)
             asked["last-event-id"] = rest.id
             stream = self._outside.stream("GET", self._url, asked, quiet_s=self._quiet_s)

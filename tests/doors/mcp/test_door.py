@@ -127,12 +127,12 @@ def test_a_session_announces_what_the_role_may_and_lists_no_reserved_operation()
         found = (await client.open()).json["result"]
         assert found["protocolVersion"] == "2025-11-25"
         assert set(found["capabilities"]) == {"tools", "resources", "prompts", "completions", "logging"}
-        tools = (await client.ask("tools/list")).json["result"]["tools"]
+        tools = (await client.ask("tools/list")).events[-1]["result"]["tools"]
         assert [tool["name"] for tool in tools][-2:] == ["box__region", "tin__echo"]
         assert not any("." in tool["name"] for tool in tools)
         only = Client(client.wall, path="/mcp/tin", door=client.door)
         assert (await only.open()).json["result"]["capabilities"] == {"tools": {"listChanged": True}}
-        tools = (await only.ask("tools/list")).json["result"]["tools"]
+        tools = (await only.ask("tools/list", headers={"accept": "application/json"})).json["result"]["tools"]
         assert [tool["name"] for tool in tools] == ["echo"]
 
     run(work())

@@ -159,3 +159,24 @@ def test_what_is_kept_for_one_launch_is_bounded(monkeypatch: pytest.MonkeyPatch,
         await kept.close()
 
     run(work())
+
+
+def test_where_the_servers_stream_ends_early_the_clients_does_and_the_rest_is_had_by_coming_back() -> None:
+    async def work() -> None:
+        class Pausing(Slow):
+            async def slow(self, wall: FakeWall, call: Call) -> AsyncGenerator[Json, None]:
+                async for piece in super().slow(wall, call):
+                    yield piece
+                    if not self.go.is_set():
+                        yield {"event": {"method": "ringwall/paused", "params": {}}}
+                        self.go.set()
+
+        wall = Pausing()
+        client = Client(wall)
+        await client.open()
+        found = await client.ask("tools/call", {"name": "box__slow"})
+        assert [event["params"]["data"] for event in found.events] == ["begun"]
+        rest = await back(client, ids(found)[-1])
+        assert rest.events[0]["params"]["data"] == "more" and "result" in rest.events[-1]
+
+    run(work())

@@ -104,6 +104,7 @@ def main() -> None:
     )
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    listening.listen()  # before anybody is told: they may be quicker than the server
     print(listening.getsockname()[1], flush=True)
     config = uvicorn.Config(app, log_level="critical", lifespan="on")
     uvicorn.Server(config).run(sockets=[listening])

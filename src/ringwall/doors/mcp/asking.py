@@ -20,6 +20,7 @@ from ringwall.interface import Origin
 from ringwall.wire.mcp import methods, results, revisions, rpc
 from ringwall.wire.mcp.rpc import Fault
 
+PAUSED: Final = "ringwall/paused"  # said by the sidecar, never by a server: that one ended its stream for now
 GATHER_S: Final = 0.05  # for the other questions of a server that asks several things at once
 _LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _TRACE_LENGTH: Final = 55  # of a W3C traceparent of version 00
@@ -271,7 +272,9 @@ async def _say(asked: Asked, item: Said, reply: Reply) -> None:
     if not reply.streams:
         return
     params = item.params
-    if item.method == "notifications/progress" and asked.token is not None:
+    if item.method == PAUSED:
+        await reply.pause()
+    elif item.method == "notifications/progress" and asked.token is not None:
         kept = {name: params[name] for name in ("progress", "total", "message") if name in params}
         await reply.event(rpc.notification(item.method, {"progressToken": asked.token, **kept}))
     elif item.method == "notifications/message" and _loud_enough(asked, params.get("level")):

@@ -297,7 +297,10 @@ class McpDoor:
         one.reply.resumable(tape)
         work = asyncio.create_task(self._call(one, asked))
         try:
-            await asyncio.shield(work)
+            if await one.reply.lasts(work):
+                work.result()
+            else:
+                self._tapes.leave(tape, work)
         except asyncio.CancelledError:
             one.reply.gone()
             if one.presence.gone and one.reply.kept:
@@ -320,6 +323,7 @@ class McpDoor:
         await one.reply.result(id, results.of_revision("server/discover", value, stateless=True))
 
     async def _list(self, one: From, id: rpc.Id) -> None:  # noqa: A002
+        await one.reply.begin_early()
         found = await self._offered(one, fresh=True)
         if isinstance(found, Not):
             await one.reply.fault(id, as_fault(found))

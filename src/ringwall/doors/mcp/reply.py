@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import Final
 
@@ -36,6 +37,7 @@ class Reply:
         self._send = send
         self._tapes = tapes
         self._tape: Tape | None = None
+        self._paused = asyncio.Event()
         self.stateless = stateless
         self.streams = streams
         self._begun = False
@@ -57,6 +59,23 @@ class Reply:
     def gone(self) -> None:
         """The client hung up; what is said is kept only."""
         self._send = _nowhere
+
+    async def pause(self) -> None:
+        """End the stream before its last message, if its client can come back for the rest."""
+        if self._tape is not None and not self._paused.is_set():
+            await self._begin()
+            await self._send({"type": "http.response.body", "body": b""})
+            self.gone()
+            self._paused.set()
+
+    async def lasts(self, work: asyncio.Task[None]) -> bool:
+        """Wait for the work that answers here; False: the stream was paused first. Cancelled, the work goes on."""
+        paused = asyncio.create_task(self._paused.wait())
+        try:
+            await asyncio.wait({work, paused}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            paused.cancel()
+        return work.done()
 
     async def replay(self, tape: Tape, number: int) -> None:
         """What comes after one event of a stream that this client was told before."""
@@ -103,6 +122,11 @@ class Reply:
     async def open(self) -> None:
         """Begin a stream that may stay silent."""
         await self._stream(_PING)
+
+    async def begin_early(self) -> None:
+        """A session's client that takes a stream gets one, as from other servers."""
+        if self.streams and not self.stateless:
+            await self.open()
 
     async def _last(self, status: int, message: bytes, fields: Fields) -> None:
         if self._begun:
