@@ -75,9 +75,10 @@ class CorpusOfNow:
         return made
 
     def leaf(self, spiffe_id: str, signer: Any = None) -> list[bytes]:
-        """A chain that is right in every way but perhaps its signer."""
-        name = x509.UniformResourceIdentifier(spiffe_id)
-        return [self.workshop.Leaf(names=(name,), key=self.key()).by(signer or self.root)]
+        """A chain that is right in every way but perhaps its signer, from now on: the corpus may be old by now."""
+        name, now = x509.UniformResourceIdentifier(spiffe_id), int(time.time())
+        made = self.workshop.Leaf(names=(name,), key=self.key(), begins=now - 30, ends=now + 600)
+        return [made.by(signer or self.root)]
 
     @cache  # noqa: B019 (one corpus in a run)
     def key(self) -> Any:
