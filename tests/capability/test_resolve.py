@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.capability.office import IBAN, Office, process
 
@@ -174,8 +174,12 @@ def test_resolving_what_was_resolved_changes_nothing(tool: str, args: dict[str, 
 
 
 @given(st.binary(max_size=80))
+@example(b'{"tool":"0/0","args":{}}')
 @settings(max_examples=150, deadline=None)
 def test_hostile_bytes_are_a_call_or_bad_input(raw: bytes) -> None:
     for kind in ("tool", "model", "operate"):
-        with pytest.raises(BadInput):
-            OFFICE.resolver.resolve(Origin(subject=process(), session=None, key="k"), kind, raw)
+        try:
+            call = OFFICE.resolver.resolve(Origin(subject=process(), session=None, key="k"), kind, raw)
+        except BadInput:
+            continue
+        assert call.kind == kind and call.digest  # it was one, then: what it may is for the rings
