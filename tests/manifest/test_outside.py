@@ -9,7 +9,7 @@ import pytest
 from ringwall.capability.resources import parse_pattern
 from ringwall.errors import ManifestError
 from ringwall.manifest.load import parse
-from ringwall.manifest.types import Manifest
+from ringwall.manifest.types import Injection, Manifest
 
 WHOLE = """\
 version = 1
@@ -103,6 +103,9 @@ TABLE = [
     ('network = ["api.example:443"]', 'secret = "crm"', "tools.local", "asks nobody over HTTP"),
     ('http = ["https://docs.example/"]', 'http = ["https://docs.example/"]\nnetwork = ["a.example:1"]',
      "tools.web.network", "is for a command"),
+    ('network = ["api.example:443"]', "max_bytes = 2048", "tools.local", "asks nobody over HTTP"),
+    ('network = ["api.example:443"]', 'private = ["10.0.0.0/8"]', "tools.local.private", "is for who asks"),
+    ('secret = "llm"', 'secret = "crm"', "models.claude.secret", "goes into a body"),
     ("timeout_s = 5", 'secret = "crm"', "tools.web.secret", "goes into a body"),
     ("timeout_s = 5", 'read_only = ["/srv/x"]', "tools.web", "is no process here"),
     ("max_bytes = 65536", 'secret = "llm"', "tools.wiki.oauth", "two ways"),
@@ -137,3 +140,21 @@ def test_each_fault_is_named_at_its_key(old: str, new: str, key: str, says: str)
         load(WHOLE.replace(old, new, 1))
     text = " ".join(str(caught.value).split())
     assert f"{key} " in text and says in text, text
+
+
+def test_a_command_with_a_network_may_name_networks_that_are_private() -> None:
+    named = 'network = ["api.example:443"]'
+    found = load(WHOLE.replace(named, named + '\nprivate = ["10.0.0.0/8"]'))
+    assert found.tools["local"].private == ("10.0.0.0/8",)
+
+
+@pytest.mark.parametrize(("paths", "method", "path", "carries"), [
+    ((), "GET", "/anything", True), (("POST /v1/",), "POST", "/v1/chat/completions", True),
+    (("POST /v1/",), "GET", "/v1/chat/completions", False), (("POST /v1/",), "POST", "/v10/chat", False),
+    (("POST /quotes",), "POST", "/quotes", True), (("POST /quotes",), "POST", "/quotes/1", False),
+    (("GET /a", "POST /b/"), "POST", "/b/c", True),
+])
+def test_a_secret_goes_with_the_requests_that_its_paths_name(
+    paths: tuple[str, ...], method: str, path: str, carries: bool
+) -> None:
+    assert Injection(header="X-Key", paths=paths).covers(method, path) is carries

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tests.models import fake_upstream, provider
@@ -120,6 +122,24 @@ def test_an_upstream_without_a_key_gets_none_and_keeps_the_models_name() -> None
     assert last.end == "done"
     assert json.loads(body)["model"] == "open"
     assert "Authorization" not in headers
+
+
+@pytest.mark.parametrize("carries", [True, False])
+def test_a_key_goes_with_the_requests_that_its_paths_name_and_no_other(carries: bool) -> None:
+    with upstream() as server:
+        url = server.url("normal")
+        place = urlsplit(url).path + ("/chat/" if carries else "/responses")
+        where = Injection(header="Authorization", format="Bearer {}", paths=(f"POST {place}",))
+        known = dataclasses.replace(manifest(url), secrets={"key": Secret(name="key", inject=where)})
+
+        async def ask_it() -> Last:
+            async with at(server, "normal") as made:
+                effect = ModelEffect(known, lambda tenant: made.client, lambda name: KEY)
+                return (await gather(effect.run(model_call(), {})))[1]
+
+        assert asyncio.run(ask_it()).end == "done"
+        ((_, headers, _),) = server.seen
+    assert ("Authorization" in headers) is carries
 
 
 def test_tokens_nobody_counted_are_estimated_and_said_to_be() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, cast
+from typing import cast
 
 from ringwall.call import (
     Allowed,
@@ -30,9 +30,7 @@ from ringwall.identity.workload.interface import JWT, X509, reserved
 from ringwall.interface import Targets, Through
 from ringwall.manifest.types import VERBS, Manifest, Role
 from ringwall.models.interface import asked
-
-ANSWERING: Final = ("elicitation.create", "sampling.createMessage", "roots.list")
-"""The operations by which an agent answers what a server asks: also for those who answer within the next call."""
+from ringwall.wire.mcp.methods import ANSWERS
 
 
 def no_approvals(call: Call) -> bool:
@@ -203,10 +201,10 @@ class CapabilityRing:
                           detail={"problems": self._problems(call),
                                   "remedy": f"see tools.{name.partition('/')[0]} and the server's own output"})
         if call.inputs is not None and not any(
-            (call.tenant, holder.name, f"{tool.server}/{verb}") in self._given for verb in ANSWERING
+            (call.tenant, holder.name, f"{tool.server}/{verb}") in self._given for verb in ANSWERS.values()
         ):
             return _not_granted(f"an answer to what {tool.server} asks", {"remedy": f"grant {tool.server}/"
-                                + f" or {tool.server}/".join(ANSWERING)})
+                                + f" or {tool.server}/".join(ANSWERS.values())})
         found["effect"] = tool.effect
         found["args"] = {arg: role_text(role) for arg, role in tool.operation.args.items() if arg in call.args}
         if tool.changed or call.target.definition != tool.definition:

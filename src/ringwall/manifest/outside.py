@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from ringwall.manifest.problems import Key, Problems, quoted
-from ringwall.manifest.types import Agent, Manifest, Role, ToolServer
-
-METHODS: Final = ("get", "head", "post", "put", "patch", "delete")
-"""The operations of an ``http`` server."""
+from ringwall.manifest.types import ANSWER_BYTES, HTTP_METHODS, Agent, Manifest, Role, ToolServer
 
 
 class Outside:
@@ -20,6 +15,11 @@ class Outside:
 
     def check(self) -> None:
         """Note each key without what it needs, and each role without the secret of a server it was given."""
+        for name, model in self._manifest.models.items():
+            secret = self._manifest.secrets.get(model.secret)
+            if secret is not None and secret.inject.pointer and not self._problems.under(("models", name)):
+                self._problems.add(("models", name, "secret"), f"secrets.{secret.name} goes into a body, and a "
+                                   "model's key into a header", fix="name a header in its inject")
         for name, server in self._manifest.tools.items():
             if not self._problems.under(("tools", name)):
                 self._server(server, ("tools", name))
@@ -35,9 +35,12 @@ class Outside:
             add((*key, "url"), "belongs to openapi, and both to each other", fix='write: url = "https://…"')
         if server.network and not server.command:
             add((*key, "network"), "is for a command, which has no network of its own", fix="remove it")
-        if not server.outward and (server.secret or server.oauth or server.private):
-            add(key, "asks nobody over HTTP, so secret, oauth and private would be read by nobody",
+        if not server.outward and (server.secret or server.oauth or server.max_bytes != ANSWER_BYTES):
+            add(key, "asks nobody over HTTP, so secret, oauth and max_bytes would be read by nobody",
                 fix="remove them")
+        if server.private and not server.outward and not server.network:
+            add((*key, "private"), "is for who asks somebody: mcp, openapi, http, or a command with a network",
+                fix="remove it")
         if server.outward and (server.read_only or server.writable):
             add(key, "is no process here, so read_only and writable would be read by nobody", fix="remove them")
         if server.secret and server.oauth:
@@ -53,8 +56,8 @@ class Outside:
         for name, operation in server.ops.items():
             if operation.operation and server.openapi is None:
                 add((*key, "ops", name, "operation"), "is for web APIs (openapi)", fix="remove it")
-            if server.http and name not in METHODS:
-                self._problems.unknown((*key, "ops", name), name, "is no method of HTTP", METHODS)
+            if server.http and name not in HTTP_METHODS:
+                self._problems.unknown((*key, "ops", name), name, "is no method of HTTP", HTTP_METHODS)
 
     def _role(self, role: Role, key: Key) -> None:
         for name in role.models:

@@ -9,8 +9,9 @@ import urllib.parse
 from ringwall.manifest.shapes import Wrong
 from ringwall.manifest.spell import MAX_PORT, name, upstream
 from ringwall.manifest.spell_peers import listen
+from ringwall.manifest.types import HTTP_METHODS
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+_METHODS = frozenset(method.upper() for method in HTTP_METHODS)
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _PLACE = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 MAX_POINTER = 256  # characters: a place in a body that somebody wrote by hand

@@ -13,6 +13,12 @@ from typing import Final, Literal
 
 # isort: off (one block; everybody imports these from here)
 from ringwall.manifest.types_tools import (
+    ANSWER_BYTES as ANSWER_BYTES,
+)
+from ringwall.manifest.types_tools import (
+    HTTP_METHODS as HTTP_METHODS,
+)
+from ringwall.manifest.types_tools import (
     ArgumentRole as ArgumentRole,
 )
 from ringwall.manifest.types_tools import (

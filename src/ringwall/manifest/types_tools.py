@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
+ANSWER_BYTES: Final = 1 << 20  # how long an answer of a server elsewhere may be, unless its table says otherwise
+HTTP_METHODS: Final = ("get", "head", "post", "put", "patch", "delete")
+"""The operations of an ``http`` server, and those that a web API may have."""
 Clearance = Literal["public", "private", "secret"]
 Integrity = Literal["P", "T", "C", "M", "U"]
 
@@ -72,7 +75,7 @@ class ToolServer:
     network: tuple[str, ...] = ()  # host:port, for ``command``: all that it reaches, through the sidecar
     private: tuple[str, ...] = ()  # networks (CIDR) that its names may lead to although they are not public
     timeout_s: int = 30
-    max_bytes: int = 1 << 20  # of one answer of mcp, openapi and http
+    max_bytes: int = ANSWER_BYTES  # of one answer of mcp, openapi and http
 
     @property
     def outward(self) -> bool:
@@ -88,6 +91,14 @@ class Injection:
     pointer: str = ""  # RFC 6901, instead of a header
     format: str = "{}"
     paths: tuple[str, ...] = ()  # "POST /v1/": method and path prefix; empty: every request to it
+
+    def covers(self, method: str, path: str) -> bool:
+        """Whether a request with this method, in upper case, and this path of its URL carries it."""
+        for text in self.paths:
+            wanted, _, place = text.partition(" ")
+            if wanted == method and (path.startswith(place) if place.endswith("/") else path == place):
+                return True
+        return not self.paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
+from urllib.parse import urlsplit
 
 from ringwall.call import Call, Chunk, Facts, Last, Process, canonical
 from ringwall.errors import BadInput, RingwallError
 from ringwall.manifest.types import Manifest, Model, Role
 from ringwall.models.interface import WIRES, Asked, asked
-from ringwall.models.listening import Stream, Whole
+from ringwall.models.listening import Listening, Stream, Whole
 from ringwall.tools.protocol import GRACE_S, REASONS
 from ringwall.tools.sidecar_client import SidecarClient
 
@@ -54,7 +55,7 @@ class ModelEffect:
                     remedy=f"it is an {model.wire} upstream: ask at the door of that provider",
                 )
             body = _body(wanted, model)
-            headers = self._headers(model, role)
+            headers = self._headers(model, role, urlsplit(model.url).path + wanted.wire.path)
         except RingwallError as fault:
             yield _failed(fault.code, fault.cause)
             return
@@ -65,7 +66,7 @@ class ModelEffect:
         answer = sidecar.run_model(
             model.name, body, headers, seconds=model.timeout_s + GRACE_S, api=wanted.api, stream=wanted.streams
         )
-        heard = Stream(wanted, body) if wanted.streams else Whole(wanted, body)
+        heard: Listening = Stream(wanted, body) if wanted.streams else Whole(wanted, body)
         async with aclosing(answer):
             async for item in answer:
                 try:
@@ -95,7 +96,8 @@ class ModelEffect:
             )
         return model, role
 
-    def _headers(self, model: Model, role: Role) -> dict[str, str]:
+    def _headers(self, model: Model, role: Role, path: str) -> dict[str, str]:
+        """The key, where this request carries it. Raises RingwallError."""
         if not model.secret:
             return {}
         secret = self._manifest.secrets.get(model.secret)
@@ -105,6 +107,8 @@ class ModelEffect:
                 code="secret_not_granted",
                 remedy="add it to `secrets` of the role in ringwall.toml",
             )
+        if not secret.inject.covers("POST", path):
+            return {}
         try:
             value = self._secrets(model.secret)
         except RingwallError as fault:  # its cause names a file, which is no business of an agent's

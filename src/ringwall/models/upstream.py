@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import ipaddress
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -81,6 +81,21 @@ class UpstreamFault(Exception):
         self.status = status
 
 
+@contextmanager
+def _faults() -> Generator[None]:
+    """What can be wrong with an answer, as a code."""
+    try:
+        yield
+    except BadInput as fault:
+        raise UpstreamFault(_CODES.get(fault.code, "bad_answer"), 200) from fault
+    except Echoed as fault:
+        raise UpstreamFault("upstream_echoes_secret", 200) from fault
+    except TimeoutError as fault:
+        raise UpstreamFault("upstream_slow") from fault
+    except OutsideFault as fault:
+        raise UpstreamFault(fault.code, fault.status) from fault
+
+
 class Upstream:
     """One upstream with its pooled connections."""
 
@@ -104,20 +119,12 @@ class Upstream:
 
         """
         spoken, asked, echo = self._prepared(api, body, headers)
-        try:
+        with _faults():
             async with AsyncExitStack() as opened:
                 came = await self._open(opened, spoken, body, headers, "application/json")
                 raw = await _read(came)
             value, _ = spoken.parse_answer(raw, asked)
             echo.check(value)  # an upstream that gives its key back would hand it to the agent
-        except BadInput as fault:
-            raise UpstreamFault(_CODES.get(fault.code, "bad_answer"), 200) from fault
-        except Echoed as fault:
-            raise UpstreamFault("upstream_echoes_secret", 200) from fault
-        except TimeoutError as fault:
-            raise UpstreamFault("upstream_slow") from fault
-        except OutsideFault as fault:
-            raise UpstreamFault(fault.code, fault.status) from fault
         whole = msgspec.json.encode(value)
         if len(whole) > MAX_RESULT:  # our form of it has more names than some upstreams' have
             raise UpstreamFault("result_too_large", 200)
@@ -133,21 +140,13 @@ class Upstream:
 
         """
         spoken, asked, echo = self._prepared(api, body, headers)
-        try:
+        with _faults():
             async with AsyncExitStack() as opened:
                 came = await self._open(opened, spoken, body, headers, "text/event-stream")
                 pieces = await opened.enter_async_context(aclosing(self._pieces(came, spoken, asked, echo)))
                 bounded = await opened.enter_async_context(aclosing(_within(pieces)))
                 async for raw in bounded:
                     yield raw
-        except BadInput as fault:
-            raise UpstreamFault(_CODES.get(fault.code, "bad_answer"), 200) from fault
-        except Echoed as fault:
-            raise UpstreamFault("upstream_echoes_secret", 200) from fault
-        except TimeoutError as fault:
-            raise UpstreamFault("upstream_slow") from fault
-        except OutsideFault as fault:
-            raise UpstreamFault(fault.code, fault.status) from fault
 
     async def close(self) -> None:
         """Close the pooled connections."""

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from ringwall.wire.mcp.methods import OPERATIONS
+
 OPERATION: Final = "gen_ai.operation.name"
 EXECUTE_TOOL: Final = "execute_tool"
 CHAT: Final = "chat"
@@ -41,15 +43,5 @@ POLICY: Final = "ringwall.policy.revision"
 PEER_DIRECTION: Final = "ringwall.direction"
 
 TOOLS_CALL: Final = "tools/call"
-METHODS: Final[Mapping[str, str]] = MappingProxyType({
-    "resources.list": "resources/list",
-    "resources.templates": "resources/templates/list",
-    "resources.read": "resources/read",
-    "resources.subscribe": "resources/subscribe",
-    "resources.unsubscribe": "resources/unsubscribe",
-    "prompts.list": "prompts/list",
-    "prompts.get": "prompts/get",
-    "completion.complete": "completion/complete",
-    "logging.setLevel": "logging/setLevel",
-})
+METHODS: Final[Mapping[str, str]] = MappingProxyType({op: method for method, op in OPERATIONS.items()})
 """The operations with reserved names of an MCP server, and the method behind each. All others are tools."""

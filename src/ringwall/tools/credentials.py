@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus, urlsplit
 from ringwall.call import Call, Json, Process
 from ringwall.clock import Clock
 from ringwall.errors import BadInput, RingwallError, Unavailable
-from ringwall.manifest.types import Injection, Manifest, OAuth, ToolServer
+from ringwall.manifest.types import Manifest, OAuth, ToolServer
 from ringwall.tools.answer import HttpAnswer, HttpRequest
 from ringwall.tools.sidecar_client import SidecarClient
 from ringwall.wire.strict import parse
@@ -109,7 +109,7 @@ class Credentials:
             token = await self._token(tenant, server, server.oauth, sidecar)
             return Injected(headers={"Authorization": f"Bearer {token}"}, values=(token,))
         where = self._manifest.secrets[server.secret].inject
-        if not _covers(where, method, path):
+        if not where.covers(method, path):
             return Injected()
         value = self._value(server.secret)
         text = where.format.replace("{}", value)
@@ -177,17 +177,6 @@ class Credentials:
 
 def _wanted(server: ToolServer) -> str:
     return server.oauth.secret if server.oauth else server.secret
-
-
-def _covers(where: Injection, method: str, path: str) -> bool:
-    """Whether the secret is for this request."""
-    if not where.paths:
-        return True
-    for text in where.paths:
-        wanted, _, place = text.partition(" ")
-        if wanted == method and (path.startswith(place) if place.endswith("/") else path == place):
-            return True
-    return False
 
 
 def _token_of(answer: HttpAnswer) -> tuple[str, float]:

@@ -21,6 +21,7 @@ from ringwall.tools.mcp_rpc import Answer, Id, Note, Request
 from ringwall.tools.patience import Patience
 from ringwall.tools.protocol import CallTool
 from ringwall.tools.values import NoAnswer, ToolFailed
+from ringwall.wire.mcp import rpc
 
 Tell: TypeAlias = Callable[[Json], bool]
 """Passes an intermediate chunk on; False: there were too many already, and it was not."""
@@ -56,7 +57,7 @@ class Exchange:
 
     def request(self) -> bytes:
         """The request as sent."""
-        return mcp_rpc.request(self.number, self.method, self.params)
+        return rpc.request(self.number, self.method, self.params)
 
     def hear(self, note: Note) -> None:
         """An event of this call. Raises BadInput, or NoAnswer if it holds a secret."""
@@ -183,17 +184,17 @@ class Questions:
 
         """
         if asked.method == "ping":
-            return mcp_rpc.reply(asked.id, {})
+            return rpc.result(asked.id, {})
         needed = _QUESTIONS.get(asked.method)
         if needed not in self.asks or call is None or call.tell is None or len(self._open) >= MAX_ASKED:
-            return mcp_rpc.refusal(asked.id, mcp_rpc.METHOD_NOT_FOUND, _UNANSWERED)
+            return _refusal(asked.id)
         if needed not in call.asks:
-            return mcp_rpc.refusal(asked.id, mcp_rpc.METHOD_NOT_FOUND, _UNANSWERED)
+            return _refusal(asked.id)
         number = next(self.numbers)
         params = mcp_rpc.fields(asked.params)
         told = {"ask": {"number": number, "method": asked.method, "params": params}}
         if not call.guarded(told, call.tell):
-            return mcp_rpc.refusal(asked.id, mcp_rpc.METHOD_NOT_FOUND, _UNANSWERED)
+            return _refusal(asked.id)
         self._open[number] = (asked.id, asked.method, call)
         if call.patience is not None:
             call.patience.asked()
@@ -215,14 +216,14 @@ class Questions:
         if set(said) == {"error"} and isinstance(said["error"], dict):
             fault = cast("dict[str, Json]", said["error"])
             code, text = fault.get("code"), fault.get("message")
-            return mcp_rpc.refusal(asked[0], code if isinstance(code, int) else mcp_rpc.INVALID_PARAMS,
-                                   text if isinstance(text, str) else _UNANSWERED)
-        return mcp_rpc.reply(asked[0], said)
+            return _refusal(asked[0], code if isinstance(code, int) else rpc.INVALID_PARAMS,
+                            text if isinstance(text, str) else _UNANSWERED)
+        return rpc.result(asked[0], said)
 
     def over(self, call: Exchange) -> list[bytes]:
         """A call has ended: the refusals of what it left unanswered."""
         left = [number for number, (_, _, owner) in self._open.items() if owner is call]
-        return [mcp_rpc.refusal(self._close(number), mcp_rpc.METHOD_NOT_FOUND, _UNANSWERED) for number in left]
+        return [_refusal(self._close(number)) for number in left]
 
     def _close(self, number: int) -> Id:
         to, _, call = self._open.pop(number)
@@ -247,3 +248,8 @@ class Told:
         self.bytes += len(raw)
         self._pass_on(raw)
         return True
+
+
+def _refusal(to: Id, code: int = rpc.METHOD_NOT_FOUND, message: str = _UNANSWERED) -> bytes:
+    """What a server gets instead of an answer to its question."""
+    return rpc.error(to, rpc.Fault(code=code, message=message))

@@ -31,6 +31,7 @@ from ringwall.tools.outside import Outside
 from ringwall.tools.patience import MAX_ASKING_S, Patience
 from ringwall.tools.protocol import CallTool, Listen, ServerConfig
 from ringwall.tools.values import NoAnswer
+from ringwall.wire.mcp import rpc
 
 UNSUPPORTED: Final = -32022  # MCP 2026-07-28: it does not speak that revision
 DISCOVER_S: Final = 5.0  # an older server may leave a question unanswered that it does not know
@@ -124,7 +125,7 @@ class McpHttp:
         if session is None or not asked.in_session:
             work.cancel()
         elif not work.done():
-            said = mcp_rpc.note("notifications/cancelled", {"requestId": asked.number})
+            said = rpc.notification("notifications/cancelled", {"requestId": asked.number})
             self._aside(self._say(session, said, way.headers))
 
     async def _last_word(self, asked: Exchange, work: asyncio.Task[Answer]) -> None:
@@ -258,7 +259,7 @@ class McpHttp:
         params = {**asked.params, "_meta": {**meta, **own}}
         mirrored = self._mirrored.get(str(params.get("name")), {})
         sent = {**mcp_headers.modern(asked.method, params, mirrored), **way.headers}
-        body = mcp_rpc.request(asked.number, asked.method, params)
+        body = rpc.request(asked.number, asked.method, params)
         return await self._poster.post(body, sent, number=asked.number, hear=hear)
 
     async def _stateless(self, asked: Exchange, way: _Way) -> Answer:
@@ -312,7 +313,8 @@ class McpHttp:
         if posted.session and name is None:
             raise BadInput("a tool server's name for a session cannot be sent back", code="bad_answer")
         session.start(name or "", version)
-        await self._poster.post(mcp_rpc.note("notifications/initialized"), {**BASE, **session.headers, **headers})
+        shaken = rpc.notification("notifications/initialized")
+        await self._poster.post(shaken, {**BASE, **session.headers, **headers})
         self._modern = modern
 
     def _hear(self, asked: Exchange, said: Request | Note, session: Session | None = None,
@@ -379,4 +381,4 @@ def _unknown_tool(answer: Answer) -> bool:
     """Whether the answer may mean that the server's tools are others now."""
     if answer.error is None:
         return False
-    return mcp_rpc.error(answer.error)["code"] in {mcp_rpc.METHOD_NOT_FOUND, mcp_rpc.INVALID_PARAMS}
+    return mcp_rpc.error(answer.error)["code"] in {rpc.METHOD_NOT_FOUND, rpc.INVALID_PARAMS}

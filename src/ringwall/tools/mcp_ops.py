@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 from ringwall.call import Json
+from ringwall.wire.mcp import methods
 
 _MAX_URI: Final = 8192  # characters: longer than any address bar takes
 _MAX_NAME: Final = 256
@@ -91,27 +92,10 @@ RESERVED: Final[Mapping[str, Json]] = MappingProxyType(
 """The definition of each, as a server would list it."""
 
 _METHODS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "resources.list": "resources/list",
-        "resources.templates": "resources/templates/list",
-        "resources.read": "resources/read",
-        "resources.subscribe": "resources/subscribe",
-        "resources.unsubscribe": "resources/unsubscribe",
-        "prompts.list": "prompts/list",
-        "prompts.get": "prompts/get",
-        "completion.complete": "completion/complete",
-        "logging.setLevel": "logging/setLevel",
-        "elicitation.create": "elicitation/create",
-        "sampling.createMessage": "sampling/createMessage",
-        "roots.list": "roots/list",
-    }
+    {op: method for method, op in (*methods.OPERATIONS.items(), *methods.ANSWERS.items())}
 )
-ANSWERS: Final[Mapping[str, Literal["elicitation", "sampling", "roots"]]] = MappingProxyType(
-    {
-        "elicitation.create": "elicitation",
-        "sampling.createMessage": "sampling",
-        "roots.list": "roots",
-    }
+ANSWERS: Final[Mapping[str, methods.Asks]] = MappingProxyType(
+    {op: methods.CLIENT_CAPABILITY[method] for method, op in methods.ANSWERS.items()}
 )
 """The operations that answer a server's question, and the capability a client offers for it."""
 

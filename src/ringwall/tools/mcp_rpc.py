@@ -5,7 +5,6 @@ A message's result stays raw until the call it belongs to looks at it, so that a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias, cast
 
@@ -17,12 +16,11 @@ from ringwall.errors import BadInput
 from ringwall.tools.lines import MAX_LINE
 from ringwall.tools.protocol import MAX_DEPTH, MAX_VALUES
 from ringwall.wire import strict
+from ringwall.wire.mcp import rpc
 
 REVISION: Final = "2025-11-25"  # of the handshake, that we offer
 REVISIONS: Final = frozenset({REVISION, "2025-06-18", "2025-03-26", "2024-11-05"})  # that we take
 CLIENT: Final[Json] = {"name": "ringwall", "version": "1"}  # no exact version: it would be a fingerprint
-METHOD_NOT_FOUND: Final = -32601
-INVALID_PARAMS: Final = -32602
 MAX_TOOLS: Final = 1024
 MAX_PAGES: Final = 32  # of a listing
 MAX_MESSAGE: Final = 16_384  # characters of an error's message
@@ -103,26 +101,6 @@ def fields(raw: bytes) -> dict[str, Json]:
     return cast("dict[str, Json]", value)
 
 
-def request(number: int, method: str, params: Mapping[str, Json]) -> bytes:
-    """A request of ours."""
-    return msgspec.json.encode({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
-
-
-def note(method: str, params: Mapping[str, Json] | None = None) -> bytes:
-    """A notification of ours."""
-    return msgspec.json.encode({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})})
-
-
-def reply(to: Id, result: Json) -> bytes:
-    """The result of a server's request."""
-    return msgspec.json.encode({"jsonrpc": "2.0", "id": to, "result": result})
-
-
-def refusal(to: Id, code: int, message: str) -> bytes:
-    """The error of a server's request."""
-    return msgspec.json.encode({"jsonrpc": "2.0", "id": to, "error": {"code": code, "message": message}})
-
-
 def initialize(number: int, asks: tuple[str, ...]) -> bytes:
     """The first request of the handshake."""
     params: dict[str, Json] = {
@@ -130,7 +108,7 @@ def initialize(number: int, asks: tuple[str, ...]) -> bytes:
         "capabilities": {name: {} for name in asks},
         "clientInfo": CLIENT,
     }
-    return request(number, "initialize", params)
+    return rpc.request(number, "initialize", params)
 
 
 def agreed(answer: Answer) -> str:
@@ -162,7 +140,7 @@ class Listing:
         """Take a page; gives the cursor of the next. Raises BadInput for pages that are none."""
         self._pages += 1
         if answer.error is not None:
-            if self._pages == 1 and error(answer.error)["code"] == METHOD_NOT_FOUND:
+            if self._pages == 1 and error(answer.error)["code"] == rpc.METHOD_NOT_FOUND:
                 return None  # it has resources or prompts only
             raise BadInput("a tool server does not list its tools", code="tool_error")
         page = fields(answer.result or b"")

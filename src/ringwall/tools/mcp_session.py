@@ -21,6 +21,7 @@ from ringwall.tools.mcp_call import EVENTS, Exchange, Questions, Tell, exchange
 from ringwall.tools.mcp_news import LISTS, UPDATED, Ears, until
 from ringwall.tools.mcp_rpc import Answer, Note, Request
 from ringwall.tools.protocol import SETTLED, CallTool, Listen
+from ringwall.wire.mcp import rpc
 
 READ_BYTES: Final = 1 << 16
 MAX_REPLIES: Final = 32  # to a server that does not read them; honest ones ask nothing but a ping
@@ -110,7 +111,7 @@ class McpServer:
         try:
             number = next(self._numbers)
             mcp_rpc.agreed(await self._ask(number, mcp_rpc.initialize(number, self._asks)))
-            await self._send(mcp_rpc.note("notifications/initialized"))
+            await self._send(rpc.notification("notifications/initialized"))
         except (BadInput, Unavailable):
             self.close()
             return
@@ -235,7 +236,7 @@ class McpServer:
         """Tell the server that nobody waits any more."""
         if self._writer is not None and not self.over:
             said = {"requestId": number, "reason": "nobody waits for it any more"}
-            self._writer.write(mcp_rpc.note("notifications/cancelled", said) + b"\n")
+            self._writer.write(rpc.notification("notifications/cancelled", said) + b"\n")
 
     async def _last_word(self, number: int) -> None:
         """Wait until the server has answered what was asked and given up, or is gone.
@@ -267,7 +268,7 @@ class McpServer:
         while True:
             number = next(self._numbers)
             params = {"cursor": cursor} if cursor else {}
-            page = await self._ask(number, mcp_rpc.request(number, "tools/list", params))
+            page = await self._ask(number, rpc.request(number, "tools/list", params))
             cursor = listing.add(page)
             if cursor is None:
                 return listing.tools
@@ -277,7 +278,7 @@ class McpServer:
         try:
             async with asyncio.timeout(PING_S):
                 number = next(self._numbers)
-                await self._ask(number, mcp_rpc.request(number, "ping", {}))
+                await self._ask(number, rpc.request(number, "ping", {}))
         except (TimeoutError, Unavailable):
             return False
         return True

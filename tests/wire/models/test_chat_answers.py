@@ -8,43 +8,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.wire.models.chats import CALL, CHAT, FUNCTION, answer, parse_chat_response, raw, request
 
 from ringwall.call import Json, Usage
 from ringwall.errors import BadInput
-from ringwall.wire.models import wire
 from ringwall.wire.models.chat import parse_chat_request
 from ringwall.wire.models.interface import MAX_RESPONSE, estimate
-
-USER = {"role": "user", "content": "hi"}
-FUNCTION = {"type": "function", "function": {"name": "read", "parameters": {"type": "object"}}}
-CALL = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": "{}"}}
-
-
-CHAT = wire("chat")
-ASKED = {"messages": [USER], "tools": [FUNCTION]}
-
-
-def parse_chat_response(data: bytes) -> tuple[Json, Usage | None]:
-    return CHAT.parse_answer(data, ASKED)
-
-
-def request(**more: Json) -> Json:
-    return {"messages": [USER], **more}
-
-
-def answer(**more: Json) -> Json:
-    return {
-        "id": "a1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}],
-        **more,
-    }
-
-
-def raw(value: Json) -> bytes:
-    return json.dumps(value).encode()
 
 
 def test_an_answer_is_written_anew_without_what_is_unknown() -> None:

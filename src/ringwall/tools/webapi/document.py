@@ -15,14 +15,15 @@ from urllib.parse import unquote
 
 from ringwall.call import Json
 from ringwall.errors import BadInput
+from ringwall.manifest.types import HTTP_METHODS
 from ringwall.wire.strict import parse
 
 MAX_FILE: Final = 16 << 20  # bytes; the largest public descriptions have some 12 MiB
 MAX_DEPTH: Final = 128
 MAX_VALUES: Final = 2_000_000
 MAX_HOPS: Final = 16  # references that lead to references; honest ones have two or three
-METHODS: Final = ("get", "head", "post", "put", "patch", "delete")
-_PATH_KEYS: Final = frozenset({"summary", "description", "parameters", "servers", "options", "trace", *METHODS})
+_PATH_KEYS: Final = frozenset({
+    "summary", "description", "parameters", "servers", "options", "trace", *HTTP_METHODS})
 _DIALECTS: Final = frozenset({
     "https://spec.openapis.org/oas/3.1/dialect/base", "https://json-schema.org/draft/2020-12/schema"})
 
@@ -165,7 +166,7 @@ def _operations(root: Mapping[str, Json]) -> tuple[Found, ...]:
         if path.startswith("x-"):
             continue
         shared = an_object(item, at)
-        for method in METHODS:
+        for method in HTTP_METHODS:
             if method in shared:
                 here = step(at, method)
                 value = an_object(shared[method], here)

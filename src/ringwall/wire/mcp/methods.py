@@ -7,7 +7,7 @@ are read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -190,6 +190,8 @@ STATELESS: Final[Mapping[str, type[Params]]] = {
     "resources/read": ReadResourceAgain,
     "prompts/get": GetPromptAgain,
 }
+Asks: TypeAlias = Literal["elicitation", "sampling", "roots"]
+"""What a client says that it can be asked."""
 OPERATIONS: Final[Mapping[str, str]] = {
     "resources/list": "resources.list",
     "resources/templates/list": "resources.templates",
@@ -208,7 +210,7 @@ ANSWERS: Final[Mapping[str, str]] = {
     "roots/list": "roots.list",
 }
 """The operation with a reserved name that an answer to a server's question is."""
-CLIENT_CAPABILITY: Final[Mapping[str, str]] = {
+CLIENT_CAPABILITY: Final[Mapping[str, Asks]] = {
     "elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots",
 }  # fmt: skip
 NEWS: Final[Mapping[str, str]] = {

@@ -19,7 +19,6 @@ WITH_SESSION: Final = ("2025-11-25", "2025-06-18")  # the newest first: what an 
 OLDER: Final = frozenset({"2025-03-26", "2024-11-05", *WITH_SESSION})  # whoever names one of them wants a handshake
 
 VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
-CLIENT_KEY: Final = "io.modelcontextprotocol/clientInfo"
 CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
 LOG_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
 SUBSCRIPTION_KEY: Final = "io.modelcontextprotocol/subscriptionId"

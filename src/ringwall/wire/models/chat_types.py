@@ -9,12 +9,15 @@ from msgspec import Meta
 
 from ringwall.call import Json
 from ringwall.wire.models.shapes import (
+    Approximate,
+    CachedTokens,
     Closed,
     Count,
     FunctionName,
     Identifier,
     Index,
     Open,
+    ReasoningTokens,
     ShortText,
     Text,
     Tokens,
@@ -166,15 +169,6 @@ class ResponseFormat(Closed, frozen=True):
     json_schema: JsonSchema | None = None
 
 
-class Approximate(Closed, frozen=True):
-    """Roughly where a search is from."""
-
-    city: ShortText | None = None
-    country: ShortText | None = None
-    region: ShortText | None = None
-    timezone: ShortText | None = None
-
-
 class UserLocation(Closed, frozen=True):
     """Where a search is from."""
 
@@ -259,26 +253,14 @@ class Choice(Open, frozen=True):
     finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call"] | None = None
 
 
-class PromptDetails(Open, frozen=True):
-    """Of the prompt's tokens."""
-
-    cached_tokens: Count | None = None
-
-
-class CompletionDetails(Open, frozen=True):
-    """Of the answer's tokens."""
-
-    reasoning_tokens: Count | None = None
-
-
 class Counted(Open, frozen=True):
     """What the upstream counted."""
 
     prompt_tokens: Count
     completion_tokens: Count
     total_tokens: Count
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
+    prompt_tokens_details: CachedTokens | None = None
+    completion_tokens_details: ReasoningTokens | None = None
     estimated: bool = False  # ours: in answers that were canonical before
 
 

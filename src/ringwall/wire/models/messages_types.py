@@ -19,6 +19,7 @@ from ringwall.wire.models.shapes import (
     ShortText,
     Text,
     Tokens,
+    UserLocation,
 )
 
 
@@ -165,16 +166,6 @@ class ClientTool(Closed, frozen=True):
     display_height_px: Tokens | None = None
     display_number: Count | None = None
     enable_zoom: bool | None = None
-
-
-class UserLocation(Closed, frozen=True):
-    """Roughly where a search is from."""
-
-    type: Literal["approximate"]
-    city: ShortText | None = None
-    country: ShortText | None = None
-    region: ShortText | None = None
-    timezone: ShortText | None = None
 
 
 class WebSearch(Closed, frozen=True):

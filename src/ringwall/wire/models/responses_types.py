@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from ringwall.call import Json
 from ringwall.wire.models.shapes import (
+    CachedTokens,
     Closed,
     Count,
     Domains,
@@ -16,9 +17,11 @@ from ringwall.wire.models.shapes import (
     Identifier,
     Index,
     Open,
+    ReasoningTokens,
     ShortText,
     Text,
     Tokens,
+    UserLocation,
 )
 
 
@@ -117,16 +120,6 @@ class Filters(Closed, frozen=True):
     allowed_domains: Domains | None = None
 
 
-class UserLocation(Closed, frozen=True):
-    """Roughly where a search is from."""
-
-    type: Literal["approximate"]
-    city: ShortText | None = None
-    country: ShortText | None = None
-    region: ShortText | None = None
-    timezone: ShortText | None = None
-
-
 class WebSearch(Closed, frozen=True):
     """A search that the provider runs."""
 
@@ -211,18 +204,6 @@ class ItemAnswer(Open, frozen=True):
     name: Annotated[str, Meta(max_length=128)] = ""
     arguments: Text = ""
     namespace: None = None
-
-
-class CachedTokens(Open, frozen=True):
-    """Of the request's tokens."""
-
-    cached_tokens: Count | None = None
-
-
-class ReasoningTokens(Open, frozen=True):
-    """Of the answer's tokens."""
-
-    reasoning_tokens: Count | None = None
 
 
 class Counted(Open, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -24,3 +24,30 @@ class Closed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 class Open(msgspec.Struct, frozen=True, kw_only=True):
     """Part of an answer: unknown fields are dropped."""
+
+
+class Approximate(Closed, frozen=True):
+    """Roughly a place."""
+
+    city: ShortText | None = None
+    country: ShortText | None = None
+    region: ShortText | None = None
+    timezone: ShortText | None = None
+
+
+class UserLocation(Approximate, frozen=True, kw_only=True):
+    """Roughly where a search is from."""
+
+    type: Literal["approximate"]
+
+
+class CachedTokens(Open, frozen=True):
+    """Of the request's tokens."""
+
+    cached_tokens: Count | None = None
+
+
+class ReasoningTokens(Open, frozen=True):
+    """Of the answer's tokens."""
+
+    reasoning_tokens: Count | None = None
