@@ -112,6 +112,17 @@ def test_resources_that_the_wall_refuses_are_not_acknowledged() -> None:
     run(work())
 
 
+def test_each_resource_of_one_request_is_an_attempt_of_its_own() -> None:
+    async def work() -> None:
+        wall = FakeWall()
+        many = [f"note://{number}" for number in range(20)]
+        async with follows(Client(wall, path="/mcp/box"), {"resourceSubscriptions": many}) as found:
+            assert found.events[0]["params"]["notifications"]["resourceSubscriptions"] == many
+            assert wall.knocks == 1 + len(many)
+
+    run(work())
+
+
 def test_a_flood_of_news_is_cut_and_the_newest_stay_out() -> None:
     async def work() -> None:
         wall = FakeWall()

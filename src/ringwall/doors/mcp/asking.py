@@ -144,8 +144,13 @@ class Caller:
                         return end
 
     async def subscribe(self, origin: Origin, server: str, uri: str, client: tuple[Trait, ...]) -> bool:
-        """Whether this client may watch this resource, and the server was told so (2026-07-28)."""
+        """Whether this client may watch this resource, and the server was told so (2026-07-28).
+
+        One request may name many: each is an attempt of its own.
+        """
         raw = tool_call(f"{server}/resources.subscribe", {"uri": uri}, client=client)
+        if self._wall.knock(origin, "tool", raw) is not None:
+            return False
         return isinstance(await self._end(self._flight(origin, raw, 0.0)), Result)
 
     async def _follow(self, following: _Following, reply: Reply) -> None:
