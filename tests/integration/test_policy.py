@@ -55,8 +55,10 @@ def test_a_bundle_decides_is_replaced_and_a_bad_one_changes_nothing() -> None:
 
         bundle(stack.folder, "two")  # an operator says so
         code, answer = ringwall(stack, "policy", "reload")
-        assert (code, answer["before"]) == (0, first)
         second = answer["revision"]
+        assert code == 0
+        assert second != first
+        assert answer["before"] in {first, second}  # the watch may have been faster
         assert (forbidden("one"), forbidden("two")) == (False, True)
 
         bundle(stack.folder, "three")  # nobody says so
