@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ringwall.errors import BadInput, RingwallError, Unavailable
 from ringwall.keys.conformance import self_check
+from ringwall.keys.derived import DerivedRootKeys
 from ringwall.keys.file import FileRootKeys
 
 
@@ -21,6 +22,25 @@ def test_a_created_key_passes_the_conformance_check_and_reopens_the_same(tmp_pat
     assert again.unwrap(b"c", made.wrap(b"c", b"k" * 32)) == b"k" * 32
     assert stat.S_IMODE((tmp_path / "root.key").stat().st_mode) == 0o600
     assert [p.name for p in tmp_path.iterdir()] == ["root.key"]
+
+
+def test_what_is_derived_from_a_root_never_changes() -> None:
+    """Values of version 0.1.0: state folders and vaults hold what they encrypted and signed."""
+    keys = FileRootKeys(bytes(range(32)))
+    assert keys.derive("svid/state").hex() == "7a7b45d3d3a2a6e052a11f81040d91680e95c6b6b778a8f85803373409d619ae"
+    public = keys.signing_key("audit/checkpoint/acme").public_key().public_bytes_raw()
+    assert public.hex() == "a21baa8cf574cd533cd167987480187c4a2286121373d6ef22aab6e68e499961"
+    wrapped = bytes.fromhex("6e6e6e6e6e6e6e6e6e6e6e6ef8e9a7063f6f73f2cb0369b6072128c3f10aaef5aace6a41d3fa8866042bbf"
+                            "276dfb90621410a430cec90453c710a1ac")
+    assert keys.unwrap(b"audit/tenant-key/acme", wrapped) == b"k" * 32
+    assert DerivedRootKeys(bytes(range(32))).unwrap(b"audit/tenant-key/acme", wrapped) == b"k" * 32
+
+
+def test_a_key_file_of_version_0_1_0_opens(tmp_path: Path) -> None:
+    path = tmp_path / "root.key"
+    path.touch(mode=0o600)
+    path.write_bytes(b"ringwall-root-key-v1\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n")
+    assert FileRootKeys.open(path).derive("x") == FileRootKeys(bytes(range(32))).derive("x")
 
 
 def test_two_roots_share_no_key(tmp_path: Path) -> None:

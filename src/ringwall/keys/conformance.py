@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Sequence
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ringwall.errors import BadInput, RingwallError
-from ringwall.keys.interface import KEY_BYTES, RootKeys
+from ringwall.keys.interface import KEY_BYTES, RootKeys, RootSource
+
+# Generations that no vault gets to: a source in use can be checked.
+_ONE = 2**32 - 2
+_TWO = 2**32 - 1
 
 
 def self_check(keys: RootKeys) -> None:
@@ -22,6 +27,57 @@ def self_check(keys: RootKeys) -> None:
     _need(keys.derive("self-check/a") != keys.derive("self-check/b"), "purposes give different keys")
     _check_wrapping(keys)
     _check_signing(keys)
+
+
+def source_self_check(source: RootSource, answers: Sequence[bytes]) -> None:
+    """Exercise every promise of ``RootSource``, under two generations that are dropped again.
+
+    Args:
+        source: may be in use.
+        answers: the passphrase to try, where it asks for one; else nothing.
+
+    Raises:
+        RingwallError: ``keys_nonconforming``, naming the first promise that does not hold; or what the source
+            itself raises, if it cannot work at all.
+
+    """
+    try:
+        _check_source(source, answers)
+    finally:
+        source.drop(_ONE)
+        source.drop(_TWO)
+
+
+def _check_source(source: RootSource, answers: Sequence[bytes]) -> None:
+    _need(_code(lambda: source.open(_ONE, answers)) == "root_key_missing", "what was never made is missing")
+    one, shown = source.create(_ONE, answers)
+    self_check(one)
+    _need(bool(shown) == (source.asks == "shares"), "only shares are shown")
+    opens = [text.encode() for text in shown] or list(answers)
+    _need(_mark(source.open(_ONE, opens)) == _mark(one), "a created root opens as the same")
+    _need(_code(lambda: source.create(_ONE, answers)) == "root_key_exists", "a root is never overwritten")
+    two, others = source.create(_TWO, answers)
+    _need(_mark(two) != _mark(one), "each generation has a root of its own")
+    if source.asks != "nothing":
+        wrong = [text.encode() for text in others] or [b"another " + answers[0]]
+        _need(_code(lambda: source.open(_ONE, ())) == "root_key_sealed", "without answers it stays sealed")
+        _need(_code(lambda: source.open(_ONE, wrong)) == "root_key_wrong", "wrong answers open nothing")
+    source.drop(_TWO)
+    source.drop(_TWO)  # to forget twice is no fault
+    _need(_code(lambda: source.open(_TWO, opens)) == "root_key_missing", "a dropped root is gone")
+    _need(_mark(source.open(_ONE, opens)) == _mark(one), "dropping one generation leaves the other")
+
+
+def _mark(keys: RootKeys) -> bytes:
+    return keys.derive("self-check/mark")
+
+
+def _code(act: Callable[[], object]) -> str:
+    try:
+        act()
+    except RingwallError as fault:
+        return fault.code
+    return ""
 
 
 def _check_wrapping(keys: RootKeys) -> None:
