@@ -1,0 +1,1 @@
+"""Secrets at rest, and credentials that are made for one call."""
