@@ -197,3 +197,27 @@ def test_nothing_is_suggested_that_does_not_help(desk: Desk, monkeypatch: pytest
     found = asyncio.run(advisor.suggest(seen))
     assert (found.diff, found.proved) == ("", False)
     assert "policy" in found.advice
+
+
+LONG = MANIFEST.replace('"docs/read" = [\n  "path:/srv/public/",  # all of it\n]\n', "").replace(
+    f'"pay/send" = {{ resources = ["iban:{IBAN}"], max = {{ amount = 100 }} }}\n', "") + f"""
+[[tenants.acme.roles.analyst.authorization_details]]
+type = "urn:ringwall:tool"
+identifier = "docs/read"
+actions = ["read"]
+locations = ["path:/srv/public/"]
+[[tenants.acme.roles.analyst.authorization_details]]
+type = "urn:ringwall:tool"
+identifier = "pay/send"
+actions = ["pay"]
+locations = ["iban:{IBAN}"]
+max = {{ amount = 100 }}
+"""
+
+
+@pytest.mark.parametrize(("tool", "args"), [
+    ("docs/read", {"path": "/srv/private/a.txt"}), ("pay/send", {"to": IBAN, "amount": 250})])
+def test_a_grant_in_the_long_form_is_changed_by_hand(desk: Desk, tool: str, args: Any) -> None:
+    found = suggested(desk, tool, args, LONG)
+    assert (found.diff, found.proved) == ("", False)
+    assert "authorization_details" in found.advice

@@ -268,3 +268,38 @@ def test_what_answers_a_servers_question_is_free_text_to_that_server() -> None:
     assert isinstance(passage.verdict, NeedsApproval)
     assert (passage.verdict.code, passage.verdict.arguments) == ("above_clearance", ("inputs",))
     assert run(Bench(Label("U", "public")).ring.enter(asked, {})).verdict == Allowed()
+
+
+def test_a_secret_that_is_read_makes_all_that_the_process_can_write_secret_before_it_is_delivered() -> None:
+    bench = Bench()
+
+    async def scenario() -> None:
+        passage = await bench.ring.enter(call("read/hook", kind="secret"), bench.facts)
+        assert passage.verdict == Allowed()
+        assert bench.book.current("/work/alice") == CLEAN
+        assert list(await passage.release(Chunk(value={"value": "x"}))) == [Chunk(value={"value": "x"})]
+
+    run(scenario())
+    assert bench.book.current("/work/alice") == Label("T", "secret")
+    assert bench.journal.of("note")[0].body["source"] == "read/hook"
+    assert bench.code("mail/send", {"to": "bob@x.example", "body": "x"}) == "above_clearance"
+    assert bench.code("search/web", {"query": "the value"}) == "above_clearance"
+
+
+def test_a_secret_whose_label_cannot_be_written_is_withheld() -> None:
+    bench = Bench()
+    bench.journal.broken = {"note"}
+
+    async def scenario() -> None:
+        passage = await bench.ring.enter(call("read/hook", kind="secret"), bench.facts)
+        with pytest.raises(Stopped) as stopped:
+            await passage.release(Chunk(value={"value": "x"}))
+        assert stopped.value.denied.code == "audit_unavailable"
+
+    run(scenario())
+
+
+def test_a_secret_is_read_in_an_open_session_only_and_an_svid_needs_none() -> None:
+    assert Bench().code("read/hook", kind="secret", session=None) == "no_session"
+    assert Bench(session=Open(tenant="other")).code("read/hook", kind="secret") == "no_session"
+    assert Bench().code("svid/x509", kind="secret", session=None) == ""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.guard.helpers import CARD, DEAD, GITHUB, IBAN, EngineGuard, call
 
-from ringwall.call import Allowed, Chunk, Denied, Facts, Kind, Resource, Usage
+from ringwall.call import Allowed, Chunk, Denied, Facts, Kind, Resource, Target, Usage
 from ringwall.errors import Unavailable
 from ringwall.guard.ring import GuardRing
 from ringwall.interface import Passage, Stopped, Targets
@@ -392,3 +392,33 @@ def test_what_answers_a_servers_question_is_judged_as_an_argument() -> None:
     asked = dataclasses.replace(call(args={"q": "x"}), inputs={"responses": {"a": CARD}, "state": ""})
     verdict = asyncio.run(GuardRing(EngineGuard(), SETTINGS).enter(asked, {})).verdict
     assert isinstance(verdict, Denied) and verdict.code == "sensitive_argument"
+
+
+def read_back(target: str, value: Any, guard: EngineGuard, kind: Kind = "secret") -> Any:
+    async def run() -> Any:
+        asked = dataclasses.replace(call(kind, {}), target=Target(name=target))
+        passage = await GuardRing(guard, SETTINGS).enter(asked, {})
+        (given,) = await passage.release(Chunk(value=value))
+        return given.value
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("member", ["value", "base64"])
+def test_a_secret_that_is_read_is_given_whole_and_no_scanner_sees_it(member: str) -> None:
+    guard = EngineGuard()
+    assert read_back("read/hook", {member: GITHUB}, guard) == {member: GITHUB}
+    assert not any(GITHUB in text for _, texts in guard.asked for text in texts)
+
+
+@pytest.mark.parametrize(("target", "kind"), [
+    ("read/hook", "tool"), ("svid/jwt", "secret"), ("docs/read", "tool"), ("readable", "secret")])
+def test_only_that_answer_is_given_whole(target: str, kind: Kind) -> None:
+    assert read_back(target, {"value": GITHUB}, EngineGuard(), kind) == {"value": "[secret withheld]"}
+    assert read_back("read/hook", {"other": GITHUB}, EngineGuard()) == {"other": "[secret withheld]"}
+
+
+def test_a_secret_is_not_read_while_the_guard_is_away() -> None:
+    verdict = asyncio.run(GuardRing(EngineGuard(DEAD), SETTINGS).enter(
+        dataclasses.replace(call("secret", {}), target=Target(name="read/hook")), {})).verdict
+    assert isinstance(verdict, Denied) and verdict.code == "guard_unavailable"

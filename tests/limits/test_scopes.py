@@ -27,6 +27,7 @@ from ringwall.manifest.types import (
     Operation,
     Price,
     Rate,
+    ReadGrant,
     Role,
     Tenant,
     ToolServer,
@@ -251,3 +252,22 @@ def test_what_is_shown_is_what_is_used_and_showing_uses_nothing() -> None:
 @pytest.mark.parametrize(("at", "name"), [(0.0, "1970-01-01"), (86_399.9, "1970-01-01"), (86_400.0, "1970-01-02")])
 def test_a_day_is_a_utc_day(at: float, name: str) -> None:
     assert day(at) == name
+
+
+def test_readings_of_secrets_have_one_rate_of_each_agent_whatever_their_names() -> None:
+    async def run() -> None:
+        made = office()
+        role = made.tenants["acme"].roles["analyst"]
+        role = replace(role, read=ReadGrant(secrets=("a", "b"), calls=Rate(count=2, seconds=3600.0, burst=2)))
+        acme = replace(made.tenants["acme"], roles={"analyst": role})
+        calls = Calls(ring_of(replace(made, tenants={"acme": acme})))
+        assert isinstance((await calls("read/a", kind="secret")).verdict, Allowed)
+        assert calls.fact("read", "calls") == {"limit": 2, "used": 1, "remaining": 1}
+        assert isinstance((await calls("read/b", kind="secret")).verdict, Allowed)
+        third = denied(await calls("read/b", kind="secret"))
+        assert (third.code, third.detail["scope"], third.retry_after) == ("rate_limited", "read", 1800.0)
+        assert isinstance((await calls("read/a", kind="secret", subject=process("bob"))).verdict, Allowed)
+        assert isinstance((await calls("svid/x509", kind="secret")).verdict, Allowed)
+        assert await calls.allowed("docs/read")
+
+    asyncio.run(run())

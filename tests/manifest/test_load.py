@@ -50,7 +50,8 @@ def test_every_part_of_a_full_manifest_is_read() -> None:
 def test_operators_are_named_by_uid_and_get_the_verbs_of_their_roles() -> None:
     operators = parse(FULL, HERE).operators
     assert operators.named["alice"] == NamedOperator(name="alice", uid=1000, roles=("responder", "launcher"))
-    assert operators.verbs("alice", 1000) == {"run", "stop", "status", "freeze", "thaw"}
+    assert operators.verbs("alice", 1000) == {
+        "run", "stop", "status", "freeze", "thaw", "vault.seal", "leases.list", "leases.revoke"}
     assert operators.verbs("bob", 1001) == set(VERBS)
     assert operators.verbs("alice", 1001) == operators.verbs("root", 0) == frozenset()
     assert (operators.two_person, operators.socket) == (("thaw",), Path("/run/ringwall/operator.sock"))

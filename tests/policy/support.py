@@ -15,7 +15,9 @@ from ringwall.manifest.types import (
     Model,
     Operation,
     ProviderTool,
+    ReadGrant,
     Role,
+    Secret,
     SvidGrant,
     Tenant,
     ToolServer,
@@ -24,6 +26,9 @@ from ringwall.policy.data import policy_data
 
 CALL = "ringwall/decide/call"
 LIST = "ringwall/decide/list"
+READ = ReadGrant(secrets=("hook", "minted"))
+SECRETS = {"hook": Secret(name="hook"), "other": Secret(name="other"),
+           "minted": Secret(name="minted", source="aws")}
 SEARCH = {"web_search": ProviderTool(name="web_search", effect="fetch")}
 
 
@@ -54,7 +59,8 @@ def manifest() -> Manifest:
         "pay": Operation(effect="pay", args={"to": ArgumentRole(role="target", kind="id"), "amount": amount}),
     })
     svid = SvidGrant(x509=True, audiences=("billing.example",))
-    role = Role(name="analyst", models=("main", "second", "second/web_search", "main_x"), svid=svid, tools={
+    models = ("main", "second", "second/web_search", "main_x")
+    role = Role(name="analyst", models=models, svid=svid, read=READ, tools={
         "docs/read": Grant(tool="docs/read", resources=("path:/srv/team-1/", "path:/srv/one.txt"),
                            max={"limit": 200}),
         "docs/search": Grant(tool="docs/search"),
@@ -68,7 +74,7 @@ def manifest() -> Manifest:
                    agents={"ana": Agent(name="ana", role="analyst")})
     return Manifest(version=1, trust_domain="acme.example", path=Path("/nowhere/ringwall.toml"),
                     models={name: _model(name) for name in ("main", "second", "main_x")},
-                    tools={"docs": docs, "bank": bank}, tenants={"acme": acme, "other": other})
+                    secrets=SECRETS, tools={"docs": docs, "bank": bank}, tenants={"acme": acme, "other": other})
 
 
 def data() -> Any:

@@ -51,6 +51,7 @@ def model(target: str, *tools: Any, api: str = "responses", **more: Any) -> dict
 OWN = {"type": "function", "name": "read"}
 SEARCH = {"type": "web_search"}
 
+READ = {"kind": "secret", "target": "read/hook", "args": {}, "resources": []}
 X509 = {"kind": "secret", "target": "svid/x509", "args": {}, "resources": []}
 JWT = {"kind": "secret", "target": "svid/jwt", "args": {"audience": ["billing.example"]}, "resources": []}
 
@@ -73,6 +74,7 @@ GIVEN: list[dict[str, Any]] = [
     {"subject": operator(), "kind": "operate", "target": "freeze", "args": {}, "resources": []},
     {"facts": {"identity": {"attested": True}}},
     JWT,
+    READ,
     X509,
     {**JWT, "args": {"audience": ["billing.example"], "spiffe_id": subject()["id"]}},
 ]
@@ -162,6 +164,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**JWT, "resources": [resource("/a")]}, "not_granted"),
     ({**X509, "subject": subject("gus", role="guest")}, "not_granted"),
     ({**X509, "args": {"audience": ["billing.example"]}}, "not_granted"),
+    ({**READ, "target": "read/other"}, "not_granted"),
+    ({**READ, "target": "read/minted"}, "not_granted"),
+    ({**READ, "target": "read/"}, "not_granted"),
+    ({**READ, "target": ["read/hook"]}, "not_granted"),
+    ({**READ, "target": "svid/x509", "args": {"a": 1}}, "not_granted"),
+    ({**READ, "args": {"version": 1}}, "not_granted"),
+    ({**READ, "resources": [resource("/a")]}, "not_granted"),
+    ({**READ, "direction": "in"}, "not_granted"),
+    ({**READ, "kind": "tool"}, "not_granted"),
+    ({**READ, "subject": subject("gus", role="guest")}, "not_granted"),
+    ({**READ, "subject": subject(tenant="other")}, "not_granted"),
+    ({**READ, "acting_for": ["spiffe://x/y"]}, "beyond_delegation"),
     ({"kind": "message"}, "not_granted"),
     ({"kind": "code"}, "not_permitted"),
     ({"acting_for": ["spiffe://x/y"]}, "beyond_delegation"),
@@ -298,6 +312,8 @@ def test_a_grant_of_an_undeclared_operation_is_left_out_of_the_data() -> None:
     tools = data()["ringwall"]["tenants"]["acme"]["roles"]["analyst"]["tools"]
     assert set(tools) == {"docs/read", "docs/search", "bank/pay"}
     assert tools["docs/read"] == {
+        "type": "urn:ringwall:tool", "identifier": "docs/read", "actions": ["read"],
+        "locations": ["path:/srv/team-1/", "path:/srv/one.txt"],
         "args": {"path": True, "limit": True}, "max": {"limit": 200}, "effect": "read", "approval": "never",
         "resources": [{"type": "path", "key": ["srv", "team-1"], "subtree": True},
                       {"type": "path", "key": ["srv", "one.txt"], "subtree": False}]}

@@ -16,6 +16,7 @@ from ringwall.identity.spiffe import SpiffeId
 from ringwall.identity.workload.interface import JWT, MAX_AUDIENCE, MAX_AUDIENCES, X509
 from ringwall.interface import Origin
 from ringwall.manifest.types import ArgumentRole, Manifest, Operation
+from ringwall.vault.interface import READ
 from ringwall.wire import strict
 
 LIST: Final = f"{OWN_SERVER}/list"
@@ -82,7 +83,7 @@ class ManifestResolver:
         if kind == "model":
             return self._model(origin, body)
         if kind == "secret":
-            return self._svid(origin, body)
+            return self._read(origin, body) if "read" in body else self._svid(origin, body)
         only(body, {"verb", "args"})
         return self._call(origin, kind, Target(name=_name(body, "verb")), an_object(body.get("args"), "'args'"))
 
@@ -109,6 +110,11 @@ class ManifestResolver:
         request = self._parse_model(str(api), wanted)
         return self._call(origin, "model", Target(name=_name(request, "model")), {"api": api, "request": request},
                           approval=approval_of(body), trace=trace_of(body))
+
+    def _read(self, origin: Origin, body: dict[str, Json]) -> Call:
+        """A secret for the process itself, by its name and nothing else: whose it is, is who asks."""
+        only(body, {"read"})
+        return self._call(origin, "secret", Target(name=f"{READ}{_name(body, 'read')}"), {})
 
     def _svid(self, origin: Origin, body: dict[str, Json]) -> Call:
         """An identity for the process itself: nothing is named but its kind and the audiences of a token."""

@@ -28,8 +28,10 @@ from ringwall.capability.roles import resource_type, role_text
 from ringwall.errors import BadInput
 from ringwall.identity.workload.interface import JWT, X509, reserved
 from ringwall.interface import Targets, Through
+from ringwall.manifest.audiences import audiences
 from ringwall.manifest.types import VERBS, Manifest, Role
 from ringwall.models.interface import asked
+from ringwall.vault.interface import READ
 from ringwall.wire.mcp.methods import ANSWERS
 
 
@@ -127,7 +129,9 @@ class CapabilityRing:
         if call.kind == "model":
             return self._model(call, role, found)
         if call.kind == "secret":
-            return self._peers.secret(call) or self._svid(call, role, found)
+            found["effect"] = "credential"
+            reads = call.target.name.startswith(READ)
+            return self._peers.secret(call) or (self._read(call, role) if reads else self._svid(call, role))
         if call.kind != "tool":
             return Denied(code="not_granted", reason=f"calls of kind {call.kind!r} are not given to this agent")
         if call.target.name == LIST:
@@ -170,9 +174,19 @@ class CapabilityRing:
                                                 f"models.{name}.provider_tools"})
         return Allowed()
 
-    def _svid(self, call: Call, role: Role, found: dict[str, Json]) -> Verdict:
+    def _read(self, call: Call, role: Role) -> Verdict:
+        """A secret that its role may read, not only use. What is made for a call is read by nobody."""
+        name = call.target.name.removeprefix(READ)
+        secret = self._manifest.secrets.get(name)
+        if role.read is None or name not in role.read.secrets or secret is None or secret.minted:
+            path = f"tenants.{call.tenant}.roles.{role.name}.read.secrets"
+            return _not_granted(call.target.name, {"remedy": f"see {path}", "exists": secret is not None})
+        if call.args != {} or call.resources:
+            return _invalid(("/: reading a secret takes no arguments",))
+        return Allowed()
+
+    def _svid(self, call: Call, role: Role) -> Verdict:
         """An SVID of its own, of a kind and for audiences that its role has; reserved ones never."""
-        found["effect"] = "credential"
         given, name = role.svid, call.target.name
         path = f"tenants.{call.tenant}.roles.{role.name}.svid"
         if given is None or (name == X509 and not given.x509) or name not in {X509, JWT}:
@@ -182,12 +196,14 @@ class CapabilityRing:
         if call.args.get("spiffe_id", subject_name(call.subject)) != subject_name(call.subject):
             return _not_granted("the SVID of another agent", {})
         models = [model.url for model in self._manifest.models.values()]
+        own = audiences(self._manifest)
         for audience in call.args["audience"]:
-            if audience not in given.audiences or reserved(audience, models):
+            why = reserved(audience, models, own)
+            if audience not in given.audiences or why:
                 return Denied(code="audience_not_granted",
                               reason=f"a token for {audience[:200]!a} is not given to this agent",
                               detail={"remedy": f"see {path}.audiences", "granted": list(given.audiences),
-                                      "reserved": reserved(audience, models)})
+                                      "reserved": why})
         return Allowed()
 
     def _tool(self, call: Call, holder: Role, found: dict[str, Json]) -> Verdict:

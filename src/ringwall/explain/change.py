@@ -18,6 +18,7 @@ from ringwall.explain.edit import Edit, Path, Text
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.manifest.peers import find_peer, name_of
 from ringwall.manifest.types import Manifest, Operation
+from ringwall.vault.interface import READ
 
 _RATE: Final = re.compile(r"([0-9]+)/([a-z]+)(?: burst ([0-9]+))?")  # of our own manifest, already checked
 _GUESSES: Final = (("url", "url"), ("email", "target:email"), ("iban", "target:iban"), ("path", "selector:path"))
@@ -88,6 +89,9 @@ def _not_granted(case: Case) -> Proposal | None:
         return Instead(advice="An operator's role must give this verb: see [operators] in docs/manifest.md.")
     if case.call.kind == "model":
         return _model(case, case.role)
+    if case.call.kind == "secret" and case.call.target.name.startswith(READ):
+        return Instead(advice="Which secrets an agent may read itself is its role's `read`: see docs/secrets.md. "
+                              "Few need any: what stands in `secrets` is used for an agent that never sees it.")
     if case.call.kind == "secret":
         return Instead(advice="Which SVIDs an agent may hold itself is its role's `svid` table: see "
                               "docs/workload-api.md.")
@@ -130,10 +134,14 @@ def _listed(case: Case, path: Path, value: str) -> Edit:
     return Edit(path=path, value=[value], append=case.text.at(path) is not None)
 
 
+_LONG_FORM: Final = Instead(advice="This tool is given in the role's `authorization_details`: change its object by "
+                                   "hand, or give the tool in `tools` instead.")
+
+
 def _resource_not_granted(case: Case) -> Proposal | None:
     path = _grant(case)
     if path is None:
-        return None
+        return _LONG_FORM if case.role else None
     given = [parse_pattern(text) for text in as_array(case.text.at(path)) or ()]
     missing = [one for one in case.call.resources if not any(covers(pattern, one) for pattern in given)]
     patterns = _patterns(missing)
@@ -257,6 +265,8 @@ def _over_maximum(case: Case) -> Proposal | None:
     if case.role is None or args is None:
         return None
     path = (*case.role, "tools", case.call.target.name, "max")
+    if case.text.at(path) is None:
+        return _LONG_FORM
     edits: list[Edit] = []
     for argument, most in (as_object(case.text.at(path)) or {}).items():
         value = args.get(argument)
@@ -312,6 +322,7 @@ def _limits(case: Case) -> Path | None:
         "process": (*case.role, "process_limits"),
         "tool": (*grant, "limits"),
         "resource": (*grant, "resource_limits"),
+        "read": (*case.role, "read"),
     }
     return scopes.get(str(case.said.detail.get("scope")))
 

@@ -82,6 +82,14 @@ _CODES: Final[Mapping[str, str]] = MappingProxyType({
     ),
     "no_resource": "A call that may touch resources must name them. The agent must name what it wants.",
     "unresolved_argument": "An argument and the resource it names differ. That is never right; report it.",
+    "scope_empty": (
+        "No credential was made, because nothing of this call was given. The manifest that runs is another than "
+        "the one this call was judged by: see whether it was changed meanwhile."
+    ),
+    "scope_inexpressible": (
+        "No provider can give a credential for just what the call names, and a wider one is given to nobody. The "
+        "agent must name something else."
+    ),
     "definition_changed": (
         "The tool's definition is not the one that was reviewed. `ringwall pins show TENANT TOOL` shows the "
         "difference; `ringwall pins accept TENANT TOOL` pins the new one once it is reviewed."

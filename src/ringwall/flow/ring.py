@@ -33,9 +33,11 @@ from ringwall.flow.rules import Situation, Value, denial, judged
 from ringwall.flow.values import MAX_VALUES, strings
 from ringwall.interface import Passage, Targets, Through
 from ringwall.manifest.types import ArgumentRole, Manifest, Operation, ToolServer
+from ringwall.vault.interface import READ
 
 _LISTING = "ringwall/list"  # the one tool that is no server's; its answer is made of pinned definitions
 # Roles whose numbers are judged like text: account 5 is a payee like any other.
+_SECRET = Label("T", "secret")  # of a value out of the vault
 _ANSWER = ArgumentRole(role="payload")
 _DECISIVE = frozenset({"target", "secret", "ident", "url"})
 
@@ -66,7 +68,8 @@ class FlowRing:
     async def enter(self, call: Call, facts: Facts) -> Passage:
         """Refuses, or asks about, a recipient who may not see the data, or a target that untrusted text may have
         chosen. Whether a human answered is for the wall: what was asked is judged anew each time."""
-        if call.kind in {"operate", "secret"}:
+        reads = call.kind == "secret" and call.target.name.startswith(READ)
+        if call.kind in {"operate", "secret"} and not reads:
             # Of an SVID an agent names nothing but audiences out of a closed list: no data of anybody's goes out.
             facts[self.name] = {"denied": False}
             return Through(Allowed())
@@ -74,6 +77,8 @@ class FlowRing:
         if session is None or session.tenant != call.tenant:
             facts[self.name] = {"denied": True, "rule": 0}
             return Through(Denied(code="no_session", reason="this call belongs to no open session"))
+        if reads:
+            return self._read(call, facts, session)
         if call.kind == "message":
             return await self._messages.enter(call, facts.setdefault(self.name, {}), session)
         if call.kind == "model":
@@ -97,6 +102,11 @@ class FlowRing:
         }
         label = partial(_label, call, server, operation)
         return Labelling(self._book, session, call, verdict, label)
+
+    def _read(self, call: Call, facts: Facts, session: SessionView) -> Passage:
+        """Nothing goes out with the name of a secret; what comes in makes all that the process can write secret."""
+        facts[self.name] = {"context": label_facts(self._book.current(session.context)), "denied": False}
+        return Labelling(self._book, session, call, Allowed(), lambda chunk: _SECRET)
 
     async def lists(self, subject: Subject, targets: Targets) -> Targets:
         """Everything: what may be done with a tool is decided call by call."""

@@ -22,6 +22,7 @@ from ringwall.guard.models import OPAQUE, TOOL_CALLS
 from ringwall.guard.strings import Leaf, Pointer, Range, ranges
 from ringwall.guard.window import CONTEXT, MAX_HELD, settled
 from ringwall.identity.spiffe import SpiffeId
+from ringwall.vault.interface import READ
 
 GIVEN: Final[frozenset[Category]] = frozenset({"secret", "hidden"})
 SAID: Final[frozenset[Category]] = frozenset({"secret", "card", "iban", "email", "hidden"})
@@ -47,11 +48,16 @@ class Ways:
 
 
 _TOOL: Final = Ways(going="arguments", coming="tool_result", withheld=GIVEN)
+# What an agent reads on purpose is given to it whole, in this one answer, and is no business of the scanners'.
+_READ: Final = Ways(going="arguments", coming="tool_result", withheld=GIVEN,
+                    unscanned=frozenset({"value", "base64"}))
 _MODEL: Final = Ways(going="prompt", coming="response", withheld=SAID, unscanned=TOOL_CALLS | OPAQUE)
 
 
 def ways(call: Call) -> Ways:
     """How this call's texts are judged."""
+    if call.kind == "secret" and call.target.name.startswith(READ):
+        return _READ
     if call.kind != "message":
         return _MODEL if call.kind in {"model", "operate"} else _TOOL
     args = as_object(call.args) or {}

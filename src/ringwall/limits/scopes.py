@@ -1,4 +1,4 @@
-"""Whom a call is counted for: tenant, agent, peer, process, tool, resource, from wide to narrow."""
+"""Whom a call is counted for, from wide to narrow: tenant, agent, peer, process, tool, resource, reading."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Final, Literal, NamedTuple
 from ringwall.call import Call, Peer, Process, digest
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.manifest.types import Agent, Limits, Manifest, Rate, Role, Tenant
+from ringwall.vault.interface import READ
 
-ScopeName = Literal["tenant", "agent", "peer", "process", "tool", "resource"]
+ScopeName = Literal["tenant", "agent", "peer", "process", "tool", "resource", "read"]
 CONCURRENT: Final = {"tenant": 128, "agent": 32}  # where the manifest says nothing: nobody runs any number at once
 MAX_RESOURCES: Final = 32  # of one call, where each is counted: more would make one call cost hundreds
 # Slots of which peers get parts at most: 16 messages reach an agent's own server at a time (``runtime.loopback``),
@@ -67,6 +68,9 @@ class Scopes:
         grant = role.tools.get(call.target.name) if call.kind == "tool" else None
         if grant is not None:
             found += self._narrow(call, f"{who.tenant}/{who.agent}", grant.limits, grant.resource_limits)
+        if role.read is not None and call.kind == "secret" and call.target.name.startswith(READ):
+            # One rate for all of them: who may read ten secrets an hour does not get a hundred with ten names.
+            found.append(_scope("read", f"{who.tenant}/{who.agent}", "secrets", Limits(calls=role.read.calls)))
         return found
 
     def wide(self, tenant: Tenant, role: Role, agent: str) -> tuple[Scope, Scope]:

@@ -156,9 +156,9 @@ class Builder:
             return self._wrong(key, "a list", value)
         made: list[object] = []
         for index, item in enumerate(cast("list[object]", value)):
-            one = self._text(shape.item, item, (*key, index))
+            one = self._value(shape.item, item, (*key, index))
             if one is not _MISSING and one in made and not shape.repeats:
-                self._problems.add((*key, index), f"{quoted(str(item))} is there already")
+                self._problems.add((*key, index), f"{_seen(item)} is there already")
             elif one is not _MISSING:
                 made.append(one)
         return tuple(made)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Final
+from typing import Final, get_args
 
-from ringwall.manifest import layout_identity, layout_peers, layout_tools, spell, spell_tools, types
+from ringwall.call import Effectclass
+from ringwall.manifest import layout_identity, layout_peers, layout_tools, layout_vault, spell, spell_tools, types
+from ringwall.manifest.details import TYPE
 from ringwall.manifest.shapes import Choice, Entry, File, Flag, Layout, ListOf, MapOf, Number, Record, Text, Whole
 from ringwall.manifest.texts import NAME, NAME_PATTERN
 from ringwall.manifest.texts import OPERATION as _OPERATION
@@ -66,6 +68,21 @@ _GRANT = Layout(
                   "recipient."),
     ),
 )
+_DETAIL = Layout(
+    of=types.Detail,
+    entries=(
+        Entry(key="type", shape=Choice(options=(TYPE,)), required=True, doc="What kind of object it is."),
+        Entry(key="identifier", shape=_OPERATION, required=True, doc="The tool: `server/operation`."),
+        Entry(key="actions", shape=ListOf(item=Choice(options=get_args(Effectclass))), required=True,
+              doc="What it does to the world: exactly the operation's own `effect`."),
+        Entry(key="locations", shape=ListOf(item=_RESOURCE),
+              doc="What it may touch: as `resources` of a grant. Absent: it touches nothing that has a name."),
+        Entry(key="max", shape=MapOf(name=NAME, value=Number(low=-1e15, high=1e15)),
+              doc="Upper bounds of numeric arguments."),
+        Entry(key="approval", shape=Choice(options=("never", "always")),
+              doc="Whether a human must say yes to each call. Default: never."),
+    ),
+)
 _SVID = Layout(
     of=types.SvidGrant,
     entries=(
@@ -74,6 +91,14 @@ _SVID = Layout(
         Entry(key="audiences",
               shape=ListOf(item=Text(what="an audience", read=spell.audience, pattern=r"^[!-~]{1,256}$")),
               doc="Audiences of the JWT-SVIDs they may get. Those of vaults, clouds and models are reserved."),
+    ),
+)
+_READ = Layout(
+    of=types.ReadGrant, short="secrets",
+    entries=(
+        Entry(key="secrets", shape=ListOf(item=NAME), doc="Their names in `[secrets]`. A bare list stands for a "
+                                                           "table with this key only."),
+        Entry(key="calls", shape=_RATE, doc="How often each agent may read. Default: \"10/hour\"."),
     ),
 )
 _ROLE = Layout(
@@ -93,8 +118,12 @@ _ROLE = Layout(
               doc="How much each process of such an agent may do, where `processes = \"tree\"`."),
         Entry(key="tools", shape=MapOf(name=_OPERATION, value=Record(of=types.Grant)),
               doc="What it may do: `\"server/operation\" = [resources]`."),
+        Entry(key="authorization_details", shape=ListOf(item=Record(of=types.Detail)),
+              doc="The same in the long form, the objects of RFC 9396; a tool stands in one of both."),
         Entry(key="svid", shape=Record(of=types.SvidGrant),
               doc="Identities it may hold itself, fetched over the SPIFFE Workload API. Absent: none."),
+        Entry(key="read", shape=Record(of=types.ReadGrant),
+              doc="Secrets its agents may read themselves; each reading raises an alert. Absent: none."),
     ),
     later={"code": "running code"},
 )
@@ -248,6 +277,8 @@ _MANIFEST = Layout(
               doc="Agents elsewhere that agents here may talk to."),
         Entry(key="models", shape=MapOf(name=NAME, value=Record(of=types.Model)), doc="Model upstreams."),
         Entry(key="tools", shape=MapOf(name=NAME, value=Record(of=types.ToolServer)), doc="Tool servers."),
+        Entry(key="vault", shape=Record(of=types.VaultSettings), doc="How the vault's root key is kept."),
+        Entry(key="vaults", shape=MapOf(name=NAME, value=Record(of=types.OutsideVault)), doc="Vaults elsewhere."),
         Entry(key="secrets", shape=MapOf(name=NAME, value=Record(of=types.Secret)), doc="Secrets Ringwall holds."),
         Entry(key="tenants", shape=MapOf(name=_TENANT, value=Record(of=types.Tenant)),
               doc="Tenants, their roles and agents."),
@@ -255,5 +286,5 @@ _MANIFEST = Layout(
 )
 LAYOUTS: Final = MappingProxyType({one.of: one for one in (
     _MANIFEST, _GUARD, _FLOW, _AUDIT, _POLICY, _APPROVALS, _LIMITS_SETTINGS, *layout_identity.LAYOUTS,
-    *layout_tools.LAYOUTS, _TELEMETRY, _TENANT_TABLE, _LIMITS, _ROLE, _SVID, _GRANT, _AGENT, _OPERATORS,
-    _NAMED_OPERATOR, *layout_peers.LAYOUTS)})
+    *layout_tools.LAYOUTS, *layout_vault.LAYOUTS, _TELEMETRY, _TENANT_TABLE, _LIMITS, _ROLE, _SVID, _READ,
+    _DETAIL, _GRANT, _AGENT, _OPERATORS, _NAMED_OPERATOR, *layout_peers.LAYOUTS)})

@@ -25,6 +25,27 @@ BUILTINS: Final = MappingProxyType({
     "echo": MappingProxyType({"echo": types.Operation(
         effect="read", args=MappingProxyType({"text": types.ArgumentRole(role="payload")}),
         returns=MappingProxyType({"*": types.OutputLabel()}))}),
+    "s3": MappingProxyType({
+        "get": types.Operation(
+            effect="read", args=MappingProxyType({"object": types.ArgumentRole(role="selector", kind="s3")}),
+            returns=MappingProxyType({"*": types.OutputLabel()})),
+        "put": types.Operation(
+            effect="write", args=MappingProxyType({
+                "object": types.ArgumentRole(role="target", kind="s3"),
+                "content": types.ArgumentRole(role="payload"),
+                "encoding": types.ArgumentRole(role="param")}),
+            returns=MappingProxyType({"*": types.OutputLabel()})),
+        "list": types.Operation(
+            effect="read", args=MappingProxyType({"prefix": types.ArgumentRole(role="selector", kind="s3")}),
+            returns=MappingProxyType({"*": types.OutputLabel()})),
+    }),
+    "postgres": MappingProxyType({
+        name: types.Operation(
+            effect=effect, args=MappingProxyType({
+                "tables": types.ArgumentRole(role="selector", kind="table"),
+                "sql": types.ArgumentRole(role="query"), "params": types.ArgumentRole(role="payload")}),
+            returns=MappingProxyType({"*": types.OutputLabel()}))
+        for name, effect in (("query", "read"), ("execute", "write"))}),
 })
 """The operations that come with each built-in server."""
 _PRICE = Layout(
@@ -68,9 +89,9 @@ _SERVER = Layout(
               doc="An MCP server over stdio: program and arguments. It runs confined and without network."),
         Entry(key="python", doc="A Python module whose public functions are served as such a server.",
               shape=Text(what="a module's name", read=spell.module, pattern="^[A-Za-z_][A-Za-z0-9_.]*$")),
-        Entry(key="builtin", shape=Choice(options=tuple(BUILTINS), later=("s3",)),
+        Entry(key="builtin", shape=Choice(options=tuple(BUILTINS)),
               doc="A server that comes with Ringwall; its operations and labels come with it. `echo` has "
-                  "`echo(text)`."),
+                  "`echo(text)`; `s3` and `postgres`: docs/vault.md."),
         Entry(key="read_only", shape=ListOf(item=File()), doc="Files and folders the server may read."),
         Entry(key="writable", shape=ListOf(item=File()), doc="Folders the server may write."),
         Entry(key="clearance", shape=_CLEARANCE, doc="What this recipient may be shown. Default: public."),
@@ -86,9 +107,15 @@ _SERVER = Layout(
               doc="Where plain HTTP requests may go: URLs, or all below one that ends in `/`. Its operations are "
                   "the methods `get`, `head`, `post`, `put`, `patch` and `delete`, with the arguments `url` and, "
                   "where the method has one, `body`."),
-        Entry(key="url", shape=_URL, doc="The base URL of the web API. Required with `openapi`."),
+        Entry(key="url", doc="The base URL of the web API; of `s3` or `postgres`, where that is. Required with "
+                             "each of them.",
+              shape=Text(what="a URL", read=tools.server_url, pattern="^([Hh][Tt][Tt][Pp][Ss]?|postgresql)://")),
         Entry(key="secret", shape=NAME,
-              doc="What `mcp`, `openapi` or `http` is asked with, by the name in `[secrets]`."),
+              doc="What `mcp`, `openapi`, `http`, `s3` or `postgres` is asked with, by the name in `[secrets]`."),
+        Entry(key="region", shape=_FILLED, doc="Of the builtin `s3`: the region its requests are signed for."),
+        Entry(key="ca_file", shape=File(),
+              doc="Of the builtins `s3` and `postgres`: who signs the certificate of `url` (PEM). Absent: whom the "
+                  "system trusts."),
         Entry(key="oauth", shape=Record(of=types.OAuth),
               doc="Instead of `secret`: client credentials that Ringwall trades for a token of this server."),
         Entry(key="network", shape=ListOf(item=_HOST),
@@ -111,32 +138,6 @@ _OAUTH = Layout(
         Entry(key="scopes", shape=ListOf(item=_FILLED), doc="What is asked for. Absent: what the server gives."),
         Entry(key="resource", shape=_FILLED,
               doc="For whom the token is (RFC 8707). Default: the server's own URL."),
-    ),
-)
-_SECRET = Layout(
-    of=types.Secret, key_attr="name",
-    entries=(
-        Entry(key="from", attr="source", shape=Choice(options=("file",), later=("vault", "aws")), required=True,
-              doc="Where Ringwall takes it from."),
-        Entry(key="file", shape=File(), required=True,
-              doc="The file that holds it: mode 0600, outside everything an agent or tool server can see."),
-        Entry(key="inject", shape=Record(of=types.Injection),
-              doc="Where it goes. Default: `Authorization: Bearer`."),
-    ),
-    later={"role_arn": "minted credentials", "seconds": "minted credentials"},
-)
-_INJECTION = Layout(
-    of=types.Injection, one_of=("header", "pointer"),
-    entries=(
-        Entry(key="header", doc="The header that carries the secret.",
-              shape=Text(what="the name of a header", read=spell.header, pattern="^[!-~]{1,64}$")),
-        Entry(key="pointer", doc="The place in a JSON body that carries it instead: `/auth/token`.",
-              shape=Text(what='a JSON pointer such as "/auth/token"', read=tools.pointer, pattern="^/")),
-        Entry(key="format", doc="The value; `{}` stands for the secret. Default: the secret alone.",
-              shape=Text(what='a format such as "Bearer {}"', read=spell.header_format, pattern=r"\{\}")),
-        Entry(key="paths", shape=ListOf(item=_PATH),
-              doc="Which requests carry it: a method, and a path with all below it where it ends in `/`. Absent: "
-                  "all to the server or model that names the secret."),
     ),
 )
 _MODEL = Layout(
@@ -170,4 +171,4 @@ _PROVIDER_TOOL = Layout(
         Entry(key="clearance", shape=_CLEARANCE, doc="What it may be shown. Default: public."),
     ),
 )
-LAYOUTS: Final = (_PRICE, _OPERATION_TABLE, _SERVER, _OAUTH, _SECRET, _INJECTION, _MODEL, _PROVIDER_TOOL)
+LAYOUTS: Final = (_PRICE, _OPERATION_TABLE, _SERVER, _OAUTH, _MODEL, _PROVIDER_TOOL)

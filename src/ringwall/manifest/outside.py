@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ringwall.manifest.problems import Key, Problems, quoted
+from ringwall.manifest.secret_use import ASKING
 from ringwall.manifest.types import ANSWER_BYTES, HTTP_METHODS, Agent, Manifest, Role, ToolServer
 
 
@@ -17,8 +18,9 @@ class Outside:
         """Note each key without what it needs, and each role without the secret of a server it was given."""
         for name, model in self._manifest.models.items():
             secret = self._manifest.secrets.get(model.secret)
-            if secret is not None and secret.inject.pointer and not self._problems.under(("models", name)):
-                self._problems.add(("models", name, "secret"), f"secrets.{secret.name} goes into a body, and a "
+            if secret is not None and not secret.inject.header and not self._problems.under(("models", name)):
+                where = "a body" if secret.inject.pointer else "a URL"
+                self._problems.add(("models", name, "secret"), f"secrets.{secret.name} goes into {where}, and a "
                                    "model's key into a header", fix="name a header in its inject")
         for name, server in self._manifest.tools.items():
             if not self._problems.under(("tools", name)):
@@ -31,14 +33,17 @@ class Outside:
 
     def _server(self, server: ToolServer, key: Key) -> None:
         add = self._problems.add
-        if (server.openapi is not None) != bool(server.url):
+        asks = server.outward or server.builtin in ASKING
+        if server.builtin not in ASKING and (server.openapi is not None) != bool(server.url):
             add((*key, "url"), "belongs to openapi, and both to each other", fix='write: url = "https://…"')
         if server.network and not server.command:
             add((*key, "network"), "is for a command, which has no network of its own", fix="remove it")
-        if not server.outward and (server.secret or server.oauth or server.max_bytes != ANSWER_BYTES):
+        if not server.outward and (
+            (server.secret and not asks) or server.oauth or server.max_bytes != ANSWER_BYTES
+        ):
             add(key, "asks nobody over HTTP, so secret, oauth and max_bytes would be read by nobody",
                 fix="remove them")
-        if server.private and not server.outward and not server.network:
+        if server.private and not asks and not server.network:
             add((*key, "private"), "is for who asks somebody: mcp, openapi, http, or a command with a network",
                 fix="remove it")
         if server.outward and (server.read_only or server.writable):

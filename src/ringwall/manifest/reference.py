@@ -51,6 +51,8 @@ def _sections() -> Iterator[tuple[str, Layout]]:
                 case MapOf(value=Record(of=inner)):
                     name = '"SERVER/OPERATION"' if entry.key == "tools" and where else "NAME"
                     inside.append((f"{path}.{name}", inner))
+                case ListOf(item=Record(of=inner)):
+                    inside.append((f"{path}[]", inner))
                 case _:
                     pass
         rest = LAYOUTS[of].rest
@@ -91,6 +93,8 @@ def _value(shape: Shape) -> str:
             return f"number, {shape.low:g} to {shape.high:g}"
         case File():
             return "path"
+        case ListOf(item=Record()):
+            return "list of tables"
         case ListOf():
             return f"list, each {_value(shape.item)}"
         case MapOf(value=Record()):

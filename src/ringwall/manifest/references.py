@@ -9,12 +9,16 @@ from typing import Final
 from ringwall.errors import BadInput
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.identity.workload.interface import reserved
+from ringwall.manifest.audiences import audiences
 from ringwall.manifest.conversations import Conversations
+from ringwall.manifest.details import Detail
 from ringwall.manifest.outside import Outside
 from ringwall.manifest.problems import Key, Problems, quoted, spelled
+from ringwall.manifest.secret_use import ScopeCheck, SecretUse, grant_key
 from ringwall.manifest.spell import MAX_NAME
 from ringwall.manifest.trust import Trust
 from ringwall.manifest.types import ROLE_VERBS, Agent, Grant, Limits, Manifest, Operation, Role, Tenant, ToolServer
+from ringwall.manifest.vaulting import Vaulting, hidden_files, trusted_files
 
 PatternCheck = Callable[[str], object]
 """Checks one resource pattern by its kind's own grammar; raises BadInput."""
@@ -31,7 +35,9 @@ _EXAMPLES: Final = {"path": "path:/srv/docs/", "url": "url:https://docs.example/
 class References:
     """Checks a built manifest. Parts that are already known to be wrong are passed over, not judged twice."""
 
-    def __init__(self, manifest: Manifest, problems: Problems, check_pattern: PatternCheck | None) -> None:
+    def __init__(self, manifest: Manifest, problems: Problems, check_pattern: PatternCheck | None,
+                 check_scope: ScopeCheck | None = None) -> None:
+        self._check_scope = check_scope
         self._manifest = manifest
         self._problems = problems
         self._check_pattern = check_pattern
@@ -52,6 +58,8 @@ class References:
         self._folders()
         Conversations(self._manifest, self._problems).check()
         Outside(self._manifest, self._problems).check()
+        Vaulting(self._manifest, self._problems).check()
+        SecretUse(self._manifest, self._problems, self._check_scope).check()
 
     def _policy(self) -> None:
         policy = self._manifest.policy
@@ -133,9 +141,20 @@ class References:
         self._priced(role, key)
         self._svid(role, (*key, "svid"))
         for name, grant in role.tools.items():
-            at = (*key, "tools", name)
+            at = grant_key(role, name, key)
             if not self._problems.under(at):
                 self._grant(grant, at)
+        for index, detail in enumerate(role.authorization_details):
+            self._acts(detail, (*key, "authorization_details", index))
+
+    def _acts(self, detail: Detail, key: Key) -> None:
+        """What an object says of the effect is what the operation declares."""
+        server, _, name = detail.identifier.partition("/")
+        found = self._manifest.tools.get(server)
+        operation = found.ops.get(name) if found is not None else None
+        if operation is not None and detail.actions != (operation.effect,) and not self._problems.under(key):
+            self._problems.add((*key, "actions"), f"the effect of {detail.identifier} is {operation.effect}",
+                               fix=f"write: actions = [{quoted(operation.effect)}]")
 
     def _svid(self, role: Role, key: Key) -> None:
         """Audiences that are the core's alone are given to nobody."""
@@ -145,7 +164,7 @@ class References:
             self._problems.add(key, "gives nothing", fix="write: x509 = true, or audiences = [\"NAME\"]")
         urls = [model.url for model in self._manifest.models.values()]
         for index, audience in enumerate(role.svid.audiences):
-            why = reserved(audience, urls)
+            why = reserved(audience, urls, audiences(self._manifest))
             if why:
                 self._problems.add((*key, "audiences", index), f"{quoted(audience)} is reserved: {why}",
                                    fix="remove it")
@@ -240,18 +259,19 @@ class References:
         self._shared([*written, *works])
         self._looked_into([*written, *works], shown)
         views = {path: key for key, path in [*works, *written, *shown]}
-        hidden: list[tuple[Key, Path]] = [
-            (("secrets", name, "file"), secret.file) for name, secret in self._manifest.secrets.items()]
+        hidden = hidden_files(self._manifest)
         if self._manifest.limits.password_file is not None:
             hidden.append((("limits", "password_file"), self._manifest.limits.password_file))
         if self._manifest.identity.publish_key is not None:
             hidden.append((("identity", "publish_key"), self._manifest.identity.publish_key))
         if self._manifest.a2a.envoy_folder is not None:
             hidden.append((("a2a", "envoy_folder"), self._manifest.a2a.envoy_folder))
-        for key, file in hidden:
-            view = next((folder for folder in _upwards(file) if folder in views), None)
+        owned = {path: key for key, path in [*works, *written]}
+        for key, file in [*hidden, *trusted_files(self._manifest)]:
+            seen = views if (key, file) in hidden else owned
+            view = next((folder for folder in _upwards(file) if folder in seen), None)
             if view and not self._problems.under(key[:-1]):
-                self._problems.add(key, f"lies in {quoted(str(view))}, which {spelled(views[view])} shows",
+                self._problems.add(key, f"lies in {quoted(str(view))}, which {spelled(seen[view])} shows",
                                    fix="keep it where no process looks")
 
     def _shared(self, written: Sequence[tuple[Key, Path]]) -> None:

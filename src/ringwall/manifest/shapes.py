@@ -58,7 +58,7 @@ class File:
 class ListOf:
     """A list without repetitions unless ``repeats``."""
 
-    item: Text | File
+    item: Text | Choice | File | Record
     repeats: bool = False
 
 

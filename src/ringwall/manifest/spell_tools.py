@@ -13,6 +13,7 @@ from ringwall.manifest.types import HTTP_METHODS
 
 _METHODS = frozenset(method.upper() for method in HTTP_METHODS)
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_DATABASE = re.compile("[A-Za-z0-9_][A-Za-z0-9_-]{0,62}")
 _PLACE = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 MAX_POINTER = 256  # characters: a place in a body that somebody wrote by hand
 
@@ -30,6 +31,22 @@ def host_port(text: str) -> str:
     if not port.isdigit() or len(port) > 5 or not 1 <= int(port) <= MAX_PORT:
         raise Wrong(f"expected a port from 1 to {MAX_PORT}")
     return f"{host}:{int(port)}"
+
+
+def host(text: str) -> str:
+    """``api.example``, or an address: as it stands in a URL, without brackets and in lower case."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        pass
+    if not _HOST.fullmatch(text) or ".." in text:
+        raise Wrong('expected a host such as "api.example", without a port')
+    return text
+
+
+def server_url(text: str) -> str:
+    """Where a server is: ``https://…``, or of a database ``postgresql://…``."""
+    return postgres(text) if text.startswith("postgresql://") else upstream(text)
 
 
 def network(text: str) -> str:
@@ -92,3 +109,11 @@ def collector(text: str) -> str:
     if url.scheme != "http":
         raise Wrong('expected a collector on this machine such as "http://127.0.0.1:4318"')
     return upstream(text)
+
+
+def postgres(text: str) -> str:
+    """``postgresql://db.example:5432/sales``: a host, a port and a database, and nobody's name or password."""
+    host, slash, database = text.removeprefix("postgresql://").partition("/")
+    if not text.startswith("postgresql://") or not slash or not _DATABASE.fullmatch(database):
+        raise Wrong('expected a URL such as "postgresql://db.example:5432/sales"')
+    return f"postgresql://{host_port(host if ':' in host else host + ':5432')}/{database}"

@@ -38,9 +38,9 @@ builtin = "echo"                      # answers what it is sent: to see the wall
 # clearance = "private"
 
 # [secrets.llm-key]
-# from = "file"
-# file = "/etc/ringwall/llm-key"      # mode 0600, outside every folder that an agent or tool sees
+# from = "vault"                      # ringwall vault init, then: ringwall vault put main/my-agent llm-key
 # inject = { header = "Authorization", format = "Bearer {}" }
+# Or from "file", with mode 0600. What makes a credential for each call instead: docs/credentials.md
 
 # --- Who may do what. ---
 

@@ -12,6 +12,9 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 # isort: off (one block; everybody imports these from here)
+from ringwall.manifest.details import (
+    Detail as Detail,
+)
 from ringwall.manifest.types_tools import (
     ANSWER_BYTES as ANSWER_BYTES,
 )
@@ -23,9 +26,6 @@ from ringwall.manifest.types_tools import (
 )
 from ringwall.manifest.types_tools import (
     Clearance as Clearance,
-)
-from ringwall.manifest.types_tools import (
-    Injection as Injection,
 )
 from ringwall.manifest.types_tools import (
     Integrity as Integrity,
@@ -49,10 +49,22 @@ from ringwall.manifest.types_tools import (
     ProviderTool as ProviderTool,
 )
 from ringwall.manifest.types_tools import (
+    ToolServer as ToolServer,
+)
+from ringwall.manifest.types_vault import (
+    MAX_SECONDS as MAX_SECONDS,
+)
+from ringwall.manifest.types_vault import (
+    Injection as Injection,
+)
+from ringwall.manifest.types_vault import (
+    OutsideVault as OutsideVault,
+)
+from ringwall.manifest.types_vault import (
     Secret as Secret,
 )
-from ringwall.manifest.types_tools import (
-    ToolServer as ToolServer,
+from ringwall.manifest.types_vault import (
+    VaultSettings as VaultSettings,
 )
 
 # isort: on
@@ -105,6 +117,14 @@ class SvidGrant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadGrant:
+    """Which secrets a role's agents may read themselves, and how often. Absent: none."""
+
+    secrets: tuple[str, ...] = ()
+    calls: Rate = field(default_factory=lambda: Rate(count=10, seconds=3600.0, burst=10))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
     """What agents in this role may do."""
 
@@ -114,8 +134,10 @@ class Role:
     judge_tool_calls: bool = False  # of completions, before the agent sees them
     limits: Limits = field(default_factory=Limits)
     process_limits: Limits = field(default_factory=Limits)  # of each process of an agent
-    tools: Mapping[str, Grant] = field(default_factory=dict[str, Grant])
+    tools: Mapping[str, Grant] = field(default_factory=dict[str, Grant])  # also those of authorization_details
+    authorization_details: tuple[Detail, ...] = ()  # grants as they are written in the long form
     svid: SvidGrant | None = None
+    read: ReadGrant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,17 +258,21 @@ VERBS: Final = (
     "endorsements.list", "endorsements.add", "endorsements.revoke",
     "policy.reload", "policy.shadow", "limits.show",
     "audit.forget", "pins.list", "pins.accept",
+    "vault.init", "vault.status", "vault.seal", "vault.unseal", "vault.put", "vault.list", "vault.versions",
+    "vault.delete", "vault.undelete", "vault.destroy", "vault.rotate", "vault.import", "vault.backup",
+    "vault.restore", "leases.list", "leases.renew", "leases.revoke",
 )
 """What operators may ask for, all of it."""
-LOOSENING: Final = ("thaw", "approvals.approve", "endorsements.add", "policy.reload", "pins.accept", "audit.forget")
+LOOSENING: Final = ("thaw", "approvals.approve", "endorsements.add", "policy.reload", "pins.accept", "audit.forget",
+                    "vault.unseal", "vault.undelete", "vault.destroy", "vault.restore")
 """The verbs that can let more happen than before, or destroy something; two people may be asked for them."""
 ROLE_VERBS: Final[Mapping[OperatorRole, frozenset[str]]] = MappingProxyType({
     "admin": frozenset(VERBS),
     "launcher": frozenset({"run", "stop", "status"}),
     "approver": frozenset(verb for verb in VERBS if verb.startswith(("approvals.", "endorsements.", "status"))),
-    "responder": frozenset({"freeze", "thaw", "status"}),
+    "responder": frozenset({"freeze", "thaw", "status", "vault.seal", "leases.list", "leases.revoke"}),
     "auditor": frozenset({"status", "policy.shadow", "limits.show", "approvals.list", "approvals.show",
-                          "endorsements.list"}),
+                          "endorsements.list", "vault.status", "vault.list", "leases.list"}),
 })
 
 
@@ -364,6 +390,8 @@ class Manifest:
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     a2a: A2ASettings = field(default_factory=A2ASettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
+    vault: VaultSettings = field(default_factory=VaultSettings)
+    vaults: Mapping[str, OutsideVault] = field(default_factory=dict[str, OutsideVault])
     peers: Mapping[str, Remote] = field(default_factory=dict[str, Remote])
     models: Mapping[str, Model] = field(default_factory=dict[str, Model])
     tools: Mapping[str, ToolServer] = field(default_factory=dict[str, ToolServer])

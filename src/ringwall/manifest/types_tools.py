@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 ANSWER_BYTES: Final = 1 << 20  # how long an answer of a server elsewhere may be, unless its table says otherwise
 HTTP_METHODS: Final = ("get", "head", "post", "put", "patch", "delete")
 """The operations of an ``http`` server, and those that a web API may have."""
+WORKERS: Final = frozenset({"s3", "postgres"})
+"""Built-ins with a process of their own, which is given a credential for each call and reaches ``url`` only."""
 Clearance = Literal["public", "private", "secret"]
 Integrity = Literal["P", "T", "C", "M", "U"]
 
@@ -70,7 +73,9 @@ class ToolServer:
     openapi: Path | None = None  # the description of a web API, at ``url``
     http: tuple[str, ...] = ()  # URL prefixes that plain HTTP requests may go to
     url: str = ""  # base URL of the web API
-    secret: str = ""  # name in [secrets], for mcp, openapi and http
+    secret: str = ""  # name in [secrets], for mcp, openapi, http and those built-ins that ask somebody
+    region: str = ""  # of the builtin s3
+    ca_file: Path | None = None  # who signs the certificate of a builtin's upstream; None: the system's authorities
     oauth: OAuth | None = None  # instead of ``secret``
     network: tuple[str, ...] = ()  # host:port, for ``command``: all that it reaches, through the sidecar
     private: tuple[str, ...] = ()  # networks (CIDR) that its names may lead to although they are not public
@@ -82,33 +87,19 @@ class ToolServer:
         """Whether the tenant's sidecar asks somebody over HTTP."""
         return bool(self.mcp or self.openapi or self.http)
 
+    @property
+    def worker(self) -> bool:
+        """Whether it is a built-in with a process of its own."""
+        return self.builtin in WORKERS
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Injection:
-    """Where a secret goes: one header, or one place of a JSON body, of requests to one upstream."""
-
-    header: str = ""
-    pointer: str = ""  # RFC 6901, instead of a header
-    format: str = "{}"
-    paths: tuple[str, ...] = ()  # "POST /v1/": method and path prefix; empty: every request to it
-
-    def covers(self, method: str, path: str) -> bool:
-        """Whether a request with this method, in upper case, and this path of its URL carries it."""
-        for text in self.paths:
-            wanted, _, place = text.partition(" ")
-            if wanted == method and (path.startswith(place) if place.endswith("/") else path == place):
-                return True
-        return not self.paths
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secret:
-    """A secret Ringwall holds. ``file``: an absolute path, mode 0600, outside every view."""
-
-    name: str
-    source: Literal["file"] = "file"
-    file: Path = Path()
-    inject: Injection = field(default_factory=lambda: Injection(header="Authorization", format="Bearer {}"))
+    @property
+    def reaches(self) -> tuple[str, ...]:
+        """All of the network that its process reaches, as ``host:port``."""
+        if not self.worker:
+            return self.network
+        found = urlsplit(self.url)
+        usual = {"https": 443, "http": 80}.get(found.scheme, 5432)
+        return (f"{found.hostname}:{found.port or usual}",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

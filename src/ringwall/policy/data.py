@@ -10,8 +10,10 @@ from typing import Protocol
 
 from ringwall.call import Json
 from ringwall.identity.workload.interface import JWT, X509
+from ringwall.manifest.details import granted, spell
 from ringwall.manifest.types import VERBS, Grant, Manifest, Operation, Role, Tenant
 from ringwall.policy.conversations import conversations
+from ringwall.vault.interface import READ
 
 
 class Pattern(Protocol):
@@ -75,7 +77,7 @@ def _role(manifest: Manifest, role: Role, parse_pattern: ParsePattern) -> Json:
     models = [name for name in role.models if name in manifest.models]
     searches = [name for name in role.models if _declared(manifest, name)]
     return {"models": dict.fromkeys(models, True), "provider_tools": dict.fromkeys(searches, True), "tools": tools,
-            "svid": _svid(role)}
+            "svid": _svid(role), "read": _read(manifest, role)}
 
 
 def _declared(manifest: Manifest, name: str) -> bool:
@@ -94,6 +96,12 @@ def _svid(role: Role) -> Json:
     return x509 | ({JWT: dict.fromkeys(given.audiences, True)} if given.audiences else {})
 
 
+def _read(manifest: Manifest, role: Role) -> Json:
+    """By target. What is made for a call cannot be read, whatever the role says."""
+    kept = {name for name, one in manifest.secrets.items() if not one.minted}
+    return {f"{READ}{name}": True for name in role.read.secrets if name in kept} if role.read is not None else {}
+
+
 def _operation(manifest: Manifest, tool: str) -> Operation | None:
     server, _, operation = tool.partition("/")
     found = manifest.tools.get(server)
@@ -101,8 +109,10 @@ def _operation(manifest: Manifest, tool: str) -> Operation | None:
 
 
 def _tool(operation: Operation, grant: Grant, parse_pattern: ParsePattern) -> Json:
+    """The grant's own object (RFC 9396), with what rules look up: ``resources`` are its locations, taken apart."""
     patterns = [parse_pattern(text) for text in grant.resources]
     return {
+        **spell(granted(grant, operation.effect)),
         "args": dict.fromkeys(operation.args, True),
         "resources": [{"type": one.type, "key": list(one.key), "subtree": one.subtree} for one in patterns],
         "max": dict(grant.max),

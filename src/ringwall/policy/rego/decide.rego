@@ -46,7 +46,7 @@ remedies := {
 	"not_attested": "see the identity ring's facts in this record",
 	"unknown_agent": "declare the agent and its role in ringwall.toml",
 	"not_main_process": "set processes = \"tree\" for this agent if its children may call",
-	"not_granted": "add the tool, model or svid to the role, or the skill to send and receive, in ringwall.toml",
+	"not_granted": "add the tool, model, svid or secret to read to the role, or the skill to send and receive, in ringwall.toml",
 	"provider_tool_not_granted": "add model/tool to models of the role, and the tool to provider_tools of the model",
 	"undeclared_argument": "declare the argument under the tool's ops in ringwall.toml",
 	"no_resource": "the call must name what it touches",

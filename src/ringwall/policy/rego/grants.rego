@@ -21,6 +21,8 @@ given if operating
 
 given if svid_given
 
+given if read_given
+
 given if messages.given
 
 # -- tools
@@ -262,6 +264,19 @@ svid_given if {
 		subject.role.svid["svid/jwt"][audience] == true
 	}
 	object.get(input.call.args, "spiffe_id", input.subject.id) == input.subject.id
+	input.call.resources == []
+}
+
+# -- secrets an agent may read itself, and not for others either
+
+read_given if {
+	subject.registered
+	unbidden
+	input.call.kind == "secret"
+	input.call.direction == "out"
+	is_string(input.call.target)
+	subject.role.read[input.call.target] == true
+	input.call.args == {}
 	input.call.resources == []
 }
 
