@@ -121,8 +121,13 @@ class SpireAuthority:
         self._count(spiffe_id, "x509")
         return found
 
-    async def jwt_svid(self, spiffe_id: SpiffeId, launch: LaunchId, audience: Sequence[str]) -> JwtSvid:
-        """See ``interface.Authority``. Raises also what ``SpireAgent`` and ``TokenValidator`` do."""
+    async def jwt_svid(
+        self, spiffe_id: SpiffeId, launch: LaunchId, audience: Sequence[str], details: Sequence[Json] = ()
+    ) -> JwtSvid:
+        """See ``interface.Authority``. SPIRE's tokens say nothing of ``details``.
+
+        Raises also what ``SpireAgent`` and ``TokenValidator`` do.
+        """
         issue.check_audience(audience)
         self._check(spiffe_id, launch)
         asked = {"audience": list(audience), "spiffe_id": str(spiffe_id)}
@@ -136,6 +141,15 @@ class SpireAuthority:
         self._alive(seen.expires_at)
         self._count(spiffe_id, "jwt")
         return JwtSvid(spiffe_id=spiffe_id, token=token, issued_at=self._clock.now(), expires_at=seen.expires_at)
+
+    async def system_token(self, part: str, audience: str) -> str:
+        """As of the embedded authority, which is the only one that can: SPIRE issues to workloads.
+
+        Raises Unavailable (``svid_source_cannot``).
+        """
+        raise Unavailable(f"SPIRE gives no token for Ringwall's own {part} (audience {audience[:80]})",
+                          code="svid_source_cannot",
+                          remedy="use another kind of secret for it, or Ringwall's own authority")
 
     def bundle(self) -> Bundle:
         """See ``interface.Authority``."""

@@ -182,13 +182,15 @@ class EmbeddedAuthority:
             authorities=bundle.authorities, issued_at=now, expires_at=ends,
         )
 
-    async def jwt_svid(self, spiffe_id: SpiffeId, launch: LaunchId, audience: Sequence[str]) -> JwtSvid:
+    async def jwt_svid(
+        self, spiffe_id: SpiffeId, launch: LaunchId, audience: Sequence[str], details: Sequence[Json] = ()
+    ) -> JwtSvid:
         """See ``interface.Authority``."""
         now = self._clock.now()
         issue.check_audience(audience)
         self._check(spiffe_id, launch, now)
         signer = self._active("jwt", now)
-        token, number, ends = self._token(signer, spiffe_id, audience, now)
+        token, number, ends = self._token(signer, spiffe_id, audience, now, details)
         self._count(spiffe_id, signer)
         self._ledger.add(spiffe_id.tenant, launch, number, ends)
         return JwtSvid(spiffe_id=spiffe_id, token=token, issued_at=now, expires_at=ends)
@@ -218,6 +220,19 @@ class EmbeddedAuthority:
         self._count(spiffe_id, signer)
         return SystemSvid(spiffe_id=spiffe_id, chain=(certificate,), key=issue.pkcs8(private), issued_at=now,
                           expires_at=ends)
+
+    async def system_token(self, part: str, audience: str) -> str:
+        """A JWT-SVID for a part of the runtime itself: for what no agent causes, such as listing a server's tools.
+
+        Raises:
+            BadInput: ``bad_spiffe_id``, ``svid_bad_audience``. Unavailable: ``svid_not_ready``.
+
+        """
+        now = self._clock.now()
+        issue.check_audience([audience])
+        spiffe_id, signer = AnyId.parse(f"spiffe://{self._domain}/{SYSTEM}/{part}"), self._active("jwt", now)
+        self._count(spiffe_id, signer)
+        return self._token(signer, spiffe_id, [audience], now)[0]
 
     def bundle(self) -> Bundle:
         """See ``interface.Authority``."""
@@ -297,11 +312,12 @@ class EmbeddedAuthority:
         return made, number, ends
 
     def _token(
-        self, signer: Key, spiffe_id: SpiffeId, audience: Sequence[str], now: float
+        self, signer: Key, spiffe_id: SpiffeId | AnyId, audience: Sequence[str], now: float,
+        details: Sequence[Json] = (),
     ) -> tuple[str, str, float]:
         ends = float(int(min(now + TOKEN_SECONDS, signer.expires)))
         made, number = issue.token(signer.private, kid=signer.name, issuer=self._issuer, spiffe_id=spiffe_id,
-                                   audience=audience, begins=now, ends=ends)
+                                   audience=audience, begins=now, ends=ends, details=details)
         return made, number, ends
 
     def _count(self, spiffe_id: SpiffeId | AnyId, signer: Key) -> None:

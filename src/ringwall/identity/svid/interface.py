@@ -107,8 +107,17 @@ class Authority(Protocol):
         """
         ...
 
-    async def jwt_svid(self, spiffe_id: SpiffeId, launch: LaunchId, audience: Sequence[str]) -> JwtSvid:
+    async def jwt_svid(
+        self, spiffe_id: SpiffeId, launch: LaunchId, audience: Sequence[str], details: Sequence[Json] = ()
+    ) -> JwtSvid:
         """A token for these audiences; the caller has judged whether this agent may have it.
+
+        Args:
+            spiffe_id: as attested, never as asked for.
+            launch: of the process.
+            audience: who shall believe it.
+            details: ``authorization_details`` that it says besides, where the issuer can say such things: SPIRE's
+                tokens have none.
 
         Raises:
             Refused, Unavailable: as above.

@@ -99,19 +99,34 @@ def leaf(
 
 
 def token(
-    signer: ec.EllipticCurvePrivateKey, *, kid: str, issuer: str, spiffe_id: SpiffeId, audience: Sequence[str],
-    begins: float, ends: float,
+    signer: ec.EllipticCurvePrivateKey, *, kid: str, issuer: str, spiffe_id: SpiffeId | AnyId,
+    audience: Sequence[str], begins: float, ends: float, details: Sequence[Json] = (),
 ) -> tuple[str, str]:
     """A JWT-SVID and its ``jti``.
 
-    The claims ``tenant``, ``agent`` and ``arole`` are the ID's parts one by one: vaults put claims into paths
-    and refuse one with a slash, and have their own meaning for ``role``.
+    The claims ``tenant``, ``agent`` and ``arole`` are the parts of an agent's ID one by one: vaults put claims into
+    paths and refuse one with a slash, and have their own meaning for ``role``.
+
+    Args:
+        signer: the authority's key.
+        kid: its name.
+        issuer: ``iss``.
+        spiffe_id: whose: an agent's, or a part's of the runtime itself.
+        audience: ``aud``.
+        begins: seconds since the epoch.
+        ends: the same.
+        details: ``authorization_details`` (RFC 9396, section 9.1): what it is asked with for; empty: no such claim.
+
     """
     number = secrets.token_hex(16)
     claims: dict[str, Json] = {
         "iss": issuer, "sub": str(spiffe_id), "aud": list(audience), "iat": int(begins), "exp": int(ends),
-        "jti": number, "tenant": spiffe_id.tenant, "agent": spiffe_id.agent, "arole": spiffe_id.role,
+        "jti": number,
     }
+    if isinstance(spiffe_id, SpiffeId):
+        claims |= {"tenant": spiffe_id.tenant, "agent": spiffe_id.agent, "arole": spiffe_id.role}
+    if details:
+        claims["authorization_details"] = list(details)
     header = {"alg": "ES256", "kid": kid, "typ": "JWT"}
     message = ".".join(jose.encode(msgspec.json.encode(part)) for part in (header, claims))
     return f"{message}.{jose.encode(jose.sign(signer, message.encode()))}", number

@@ -21,12 +21,13 @@ _HOSTS: Final = ("amazonaws.com", "amazonaws.com.cn", "googleapis.com", "kuberne
                  "microsoftonline.com", "oraclecloud.com", "aliyuncs.com", "openai.com", "anthropic.com")
 
 
-def reserved(audience: str, models: Iterable[str]) -> str:
+def reserved(audience: str, models: Iterable[str], own: Iterable[str] = ()) -> str:
     """Why no agent may have a token for this audience; empty if it may.
 
     Args:
         audience: as it would stand in the token.
         models: URLs of the model upstreams.
+        own: audiences of those who make credentials for Ringwall.
 
     """
     host, words = _host(audience), set(audience.lower().replace("//", "/").replace(":", "/").split("/"))
@@ -39,7 +40,14 @@ def reserved(audience: str, models: Iterable[str]) -> str:
         return "clouds and model providers are the core's alone"
     if host and host in {_host(url) for url in models}:
         return "model upstreams are the core's alone"
+    if _plain(audience) in map(_plain, own):
+        return "those who make credentials are the core's alone"
     return ""
+
+
+def _plain(audience: str) -> str:
+    """As a recipient that is not strict may compare it."""
+    return audience.lower().rstrip("/")
 
 
 def _host(text: str) -> str:
