@@ -219,7 +219,25 @@ def test_what_is_no_request_of_this_door_is_told_precisely(
 
 def test_every_route_is_reachable(tmp_path: Path) -> None:
     with served(tmp_path) as door:
-        assert [ask(door, post(path))[0] for path in ROUTES] == [200] * len(ROUTES)
+        bodies = {path: b'{"read":"key"}' if route.shape else b"{}" for path, route in ROUTES.items()}
+        assert [ask(door, post(path, body))[0] for path, body in bodies.items()] == [200] * len(ROUTES)
+
+
+def test_reading_a_secret_is_a_call_of_its_own_kind_with_the_body_as_it_came(tmp_path: Path) -> None:
+    with served(tmp_path) as door:
+        assert ask(door, post("/v1/secrets/read", b' {"read": "key"}'))[0] == 200
+        assert [(kind, raw) for _, kind, raw in door.wall.seen] == [("secret", b' {"read": "key"}')]
+
+
+@pytest.mark.parametrize("raw", [
+    b"", b"{}", b"[]", b'{"read":1}', b'{"read":"key","svid":"x509"}', b'{"svid":"x509"}', b'{"read":"\xff"}',
+    b'{"svid":"jwt","audience":["x"]}', b"[" * 100_000, b'{"read":"key"',
+])
+def test_nothing_else_of_that_kind_can_be_asked_for_there(tmp_path: Path, raw: bytes) -> None:
+    with served(tmp_path) as door:
+        status, body, _ = ask(door, post("/v1/secrets/read", raw))
+        assert (status, body["error"]["code"]) == (400, "bad_body")
+        assert (door.wall.seen, door.wall.turned) == ([], ["bad_body"])
 
 
 def test_an_unattested_process_asks_too_so_that_its_refusal_is_recorded(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ringwall.call import Json, Operator
 from ringwall.doors.interface import Acted, RunStream
 from ringwall.doors.listener import OperatorServer
 from ringwall.doors.operator import OperatorDoor
-from ringwall.doors.operator_client import STDIN_PIECE, OperatorClient
+from ringwall.doors.operator_client import FIRST_PIECE, PIECE, STDIN_PIECE, OperatorClient
 from ringwall.errors import Refused, Unavailable
 from ringwall.identity.operators import OperatorPeers
 from ringwall.identity.probe import Probe
@@ -51,6 +51,15 @@ class FakeRuns:
         self.seen: list[tuple[Any, ...]] = []
         self.stream: RunStream | Refusal = FakeStream(LINES)
         self.refusal: Refusal | None = None
+        self.held = b""
+
+    async def upload(self, origin: Origin, name: str, data: bytes) -> Json | Refusal:
+        self.seen.append(("upload", name, data))
+        return self.refusal or {"upload": "0" * 32}
+
+    async def download(self, origin: Origin, name: str) -> bytes | Refusal:
+        self.seen.append(("download", name))
+        return self.refusal or self.held
 
     async def start(self, origin: Origin, raw: bytes) -> RunStream | Refusal:
         self.seen.append(("start", origin, raw))
@@ -234,3 +243,44 @@ def test_a_core_that_answers_nonsense_is_unavailable(tmp_path: Path, answer: byt
         with pytest.raises(Unavailable):
             OperatorClient(path).status()
         thread.join()
+
+
+def test_bytes_are_handed_in_beside_the_calls_in_pieces_and_fetched_as_they_are(tmp_path: Path) -> None:
+    with up(tmp_path) as (runs, client, _):
+        data = bytes(range(256)) * 300 + b"x" * (3 * PIECE)
+        assert client.upload(data) == "0" * 32
+        assert [seen[0] for seen in runs.seen] == ["upload"] * 5
+        assert [seen[1] for seen in runs.seen] == ["", *["0" * 32] * 4]
+        assert b"".join(seen[2] for seen in runs.seen) == data
+        assert len(runs.seen[0][2]) == FIRST_PIECE
+        runs.held = data
+        assert client.download("0" * 32) == data
+        assert runs.seen[-1] == ("download", "0" * 32)
+        assert client.upload(b"") == "0" * 32
+
+
+def test_a_refused_upload_or_download_says_why(tmp_path: Path) -> None:
+    with up(tmp_path) as (runs, client, _):
+        runs.refusal = Refusal(code="no_such_upload", reason="nothing of yours waits under this name")
+        with pytest.raises(Refused, match="no_such_upload"):
+            client.download("0" * 32)
+        with pytest.raises(Refused, match="no_such_upload"):
+            client.upload(b"x")
+
+
+@pytest.mark.parametrize(("head", "status"), [
+    (b"POST /v1/uploads HTTP/1.1\r\nContent-Type: application/json\r\n", 415),
+    (b"POST /v1/uploads HTTP/1.1\r\n", 415),
+    (b"POST /v1/uploads HTTP/1.1\r\nContent-Type: application/octet-stream\r\nContent-Encoding: gzip\r\n", 415),
+    (b"GET /v1/uploads HTTP/1.1\r\n", 405),
+    (b"POST /v1/downloads/%s HTTP/1.1\r\nContent-Type: application/octet-stream\r\n" % (b"0" * 32), 405),
+    (b"GET /v1/downloads HTTP/1.1\r\n", 404),
+    (b"GET /v1/downloads/%s HTTP/1.1\r\n" % (b"0" * 31), 404),
+    (b"GET /v1/downloads/%s?x=1 HTTP/1.1\r\n" % (b"0" * 32), 400),
+    (b"POST /v1/uploads/../run HTTP/1.1\r\nContent-Type: application/octet-stream\r\n", 404),
+])
+def test_nothing_else_is_an_upload_or_a_download(tmp_path: Path, head: bytes, status: int) -> None:
+    with up(tmp_path) as (runs, _, path):
+        found, body = exchange(path, head + b"Host: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx")
+        assert (found, set(body)) == (status, {"error"})
+        assert runs.seen == []

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from tests.fakes import NamedSecrets
 from tests.models import fake_upstream, provider
 from tests.models.fake_upstream import CALL, Upstream, upstream
 from tests.tools.office import Sidecar, gather, sidecar
@@ -28,6 +29,7 @@ from ringwall.wire.models import wire
 from ringwall.wire.models.pieces import parse_piece
 
 KEY = fake_upstream.KEY.encode()
+KEYS = NamedSecrets(lambda name: KEY)
 
 
 def ask(api: str = "chat", **more: Any) -> Json:
@@ -95,7 +97,7 @@ def run(
     async def ask(server: Upstream) -> tuple[list[Json], Last]:
         async with at(server, mode) as made:
             known = told or manifest(server.url(mode), timeout_s=timeout_s)
-            effect = ModelEffect(known, lambda tenant: made.client, lambda name: key)
+            effect = ModelEffect(known, lambda tenant: made.client, NamedSecrets(lambda name: key))
             return await gather(effect.run(call or model_call(), {}))
 
     with upstream() as server:
@@ -134,7 +136,7 @@ def test_a_key_goes_with_the_requests_that_its_paths_name_and_no_other(carries: 
 
         async def ask_it() -> Last:
             async with at(server, "normal") as made:
-                effect = ModelEffect(known, lambda tenant: made.client, lambda name: KEY)
+                effect = ModelEffect(known, lambda tenant: made.client, KEYS)
                 return (await gather(effect.run(model_call(), {})))[1]
 
         assert asyncio.run(ask_it()).end == "done"
@@ -226,7 +228,7 @@ def test_a_key_that_cannot_be_read_is_refused_without_naming_its_file() -> None:
         raise RingwallError("cannot open /secret/place", code="secret_unreadable")
 
     async def ask() -> tuple[list[Json], Last]:
-        effect = ModelEffect(manifest("http://127.0.0.1:1/v1"), lambda tenant: None, unreadable)
+        effect = ModelEffect(manifest("http://127.0.0.1:1/v1"), lambda tenant: None, NamedSecrets(unreadable))
         return await gather(effect.run(model_call(), {}))
 
     values, last = asyncio.run(ask())
@@ -236,7 +238,7 @@ def test_a_key_that_cannot_be_read_is_refused_without_naming_its_file() -> None:
 
 def test_without_a_sidecar_nothing_happens() -> None:
     async def ask() -> tuple[list[Json], Last]:
-        effect = ModelEffect(manifest("http://127.0.0.1:1/v1"), lambda tenant: None, lambda name: KEY)
+        effect = ModelEffect(manifest("http://127.0.0.1:1/v1"), lambda tenant: None, KEYS)
         return await gather(effect.run(model_call(), {}))
 
     values, last = asyncio.run(ask())
@@ -272,7 +274,7 @@ def test_a_stream_is_its_pieces_and_the_tokens_counted_at_its_end(api: str) -> N
 def test_only_texts_of_a_stream_are_parts_of_a_whole() -> None:
     async def asked(server: Upstream) -> list[tuple[bool, bool]]:
         async with at(server, "s_tools") as made:
-            effect = ModelEffect(manifest(server.url("s_tools")), lambda tenant: made.client, lambda name: KEY)
+            effect = ModelEffect(manifest(server.url("s_tools")), lambda tenant: made.client, KEYS)
             items = effect.run(call_of("chat", stream=True, tools=("read",)), {})
             return [(one.whole, "text" in one.value) async for one in items if isinstance(one, Chunk)]
 
@@ -304,7 +306,7 @@ def test_a_stream_that_says_nothing_ends_with_the_cores_own_time_out_or_the_side
 def test_an_upstream_is_left_when_the_caller_goes_in_the_middle_of_a_stream() -> None:
     async def asked(server: Upstream) -> None:
         async with at(server, "s_more") as made:
-            effect = ModelEffect(manifest(server.url("s_more")), lambda tenant: made.client, lambda name: KEY)
+            effect = ModelEffect(manifest(server.url("s_more")), lambda tenant: made.client, KEYS)
             async with aclosing(effect.run(call_of("chat", stream=True), {})) as items:
                 async for item in items:
                     if isinstance(item, Chunk) and "text" in item.value:

@@ -12,12 +12,13 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from tests.fakes import NamedSecrets
 from tests.tools.office import Sidecar, gather, sidecar
 from tests.tools.strangers import Answer, Stranger, raw, says, stranger
 from tests.tools.webapi.descriptions import TEXT, single
 
 from ringwall.call import Call, CallId, Form, Json, Last, LaunchId, Operator, Process, SessionId, Subject, Target
-from ringwall.errors import RingwallError
+from ringwall.errors import BadInput, RingwallError, Unavailable
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.manifest.types import (
     ArgumentRole,
@@ -31,8 +32,8 @@ from ringwall.manifest.types import (
     ToolServer,
 )
 from ringwall.tools.answer import HttpRequest
-from ringwall.tools.credentials import Credentials
-from ringwall.tools.outward import Outward
+from ringwall.tools.credentials import Credentials, Injected
+from ringwall.tools.outward import Outward, with_pointers
 from ringwall.tools.protocol import ServerConfig
 
 KEY = "sk-very-secret-4711"
@@ -140,7 +141,7 @@ def act(
                 tenants={"acme": Tenant(name="acme", roles={"analyst": role})},
             )
             clock = Time()
-            outward = Outward(manifest, Credentials(manifest, lambda _: secret.encode(), clock))
+            outward = Outward(manifest, Credentials(manifest, NamedSecrets(lambda _: secret.encode()), clock))
             async with sidecar(configs={"out": config}) as hands:
                 await use(World(made, manifest, outward, hands, there, clock))
                 assert hands.downs == []
@@ -304,6 +305,17 @@ def test_an_agent_cannot_fill_the_secrets_place(tmp_path: Path) -> None:
     assert act(use, says(), folder=tmp_path, inject=Injection(pointer="/token")) == []
 
 
+@pytest.mark.parametrize(("body", "pointer"), [
+    ({"token": "mine"}, "/token"), ({"TOKEN": "mine"}, "/token"), ({"to\u212aen": "mine"}, "/token"),
+    ({"Auth": {"token": "mine"}}, "/auth/token"), ({"auth": {"Token": "mine"}}, "/auth/token"),
+    ({"auth": 1}, "/auth/token"),
+])
+def test_the_place_in_a_body_is_taken_in_any_spelling_that_a_server_may_read(body: Any, pointer: str) -> None:
+    request = HttpRequest(method="POST", url="https://x.example/", body=json.dumps(body).encode())
+    with pytest.raises(BadInput, match="bad_injection"):
+        with_pointers(request, Injected(pointers={pointer: KEY}))
+
+
 def test_a_secret_in_a_body_must_not_come_back(tmp_path: Path) -> None:
     async def use(world: World) -> None:
         _, end = await world.call("op", {"id": "a"})
@@ -315,6 +327,64 @@ def test_a_secret_in_a_body_must_not_come_back(tmp_path: Path) -> None:
         folder=tmp_path,
         inject=Injection(pointer="/auth/token"),
     )
+
+
+def test_a_secret_goes_into_its_parameter_of_the_query_on_its_hosts_only() -> None:
+    async def use(world: World) -> None:
+        await world.call("get", {"url": world.stranger.url("/a?b=c")})
+        await world.call("get", {"url": world.stranger.url("/a")})
+
+    inject = Injection(query="api key", format="k:{}", hosts=("127.0.0.1",))
+    seen = act(use, says(), inject=inject, secret="sk/very&secret=4711")
+    assert [request.split(b" ")[1] for request in seen] == [
+        b"/a?b=c&api%20key=k%3Ask%2Fvery%26secret%3D4711",
+        b"/a?api%20key=k%3Ask%2Fvery%26secret%3D4711",
+    ]
+    elsewhere = act(use, says(), inject=replace(inject, hosts=("elsewhere",)))
+    assert [request.split(b" ")[1] for request in elsewhere] == [b"/a?b=c", b"/a"]
+
+
+@pytest.mark.parametrize(
+    "query", ["key=mine", "a=b&KEY=mine", "a;k%65y=x", "key", "k%2565y=x", "key[]=x", "key%5B0%5D=x"]
+)
+def test_an_agent_cannot_fill_the_secrets_parameter(query: str) -> None:
+    async def use(world: World) -> None:
+        _, end = await world.call("get", {"url": world.stranger.url(f"/a?{query}")})
+        assert end.error and end.error["code"] == "bad_injection"
+
+    assert act(use, says(), inject=Injection(query="key")) == []
+
+
+def test_a_secret_in_a_query_must_not_come_back() -> None:
+    async def use(world: World) -> None:
+        _, end = await world.call("get", {"url": world.stranger.url("/a")})
+        assert end.error and end.error["code"] == "upstream_echoes_secret"
+
+    secret = "sk/very&secret=4711"
+    for echo in (b"sk%2Fvery%26secret%3D4711", secret.encode()):
+        act(use, says(echo, kind="text/plain"), inject=Injection(query="key"), secret=secret)
+
+
+def test_a_url_that_gets_too_long_with_its_secret_is_not_sent() -> None:
+    async def use(world: World) -> None:
+        url = world.stranger.url("/")
+        _, end = await world.call("get", {"url": url + "a" * (16_384 - len(url))})
+        assert end.error and end.error["code"] == "bad_injection"
+
+    assert act(use, says(), inject=Injection(query="key")) == []
+
+
+def test_a_parameter_of_the_query_that_ringwall_fills_is_no_argument(tmp_path: Path) -> None:
+    key = {"name": "Key", "in": "query", "required": True, "schema": {"type": "string"}}
+
+    async def use(world: World) -> None:
+        ((definition,), problems) = world.outward.definitions("out")
+        assert (list(definition["inputSchema"]["properties"]), problems) == ([], ())
+        _, end = await world.call("op", {})
+        assert end.end == "done"
+
+    seen = act(use, says(b"{}"), folder=tmp_path, spec=single(key, method="get"), inject=Injection(query="Key"))
+    assert f"?Key={KEY} HTTP/1.1".encode() in seen[0]
 
 
 def test_a_secret_for_a_body_goes_into_no_request_without_one(tmp_path: Path) -> None:
@@ -433,6 +503,32 @@ def test_calls_that_wait_for_the_same_token_share_one_attempt_also_where_it_fail
     act(use, tokens, oauth=True)
 
 
+def test_a_token_is_used_only_while_the_secret_that_it_was_traded_for_can_be() -> None:
+    tokens = Tokens()
+    held: list[bytes] = [b"first-secret"]
+
+    def read(_: str) -> bytes:
+        if not held:
+            raise Unavailable("sealed", code="vault_sealed")
+        return held[0]
+
+    async def use(world: World) -> None:
+        world.outward = Outward(world.manifest, Credentials(world.manifest, NamedSecrets(read), world.clock))
+        url = world.stranger.url("/a")
+        for _ in range(2):
+            await world.call("get", {"url": url})
+        assert tokens.given == 1
+        held.clear()
+        _, end = await world.call("get", {"url": url})
+        assert end.error and end.error["code"] == "vault_sealed"
+        held.append(b"second-secret")
+        await world.call("get", {"url": url})
+        assert tokens.given == 2
+
+    seen = act(use, tokens, oauth=True)
+    assert [request.split(b" ")[1] for request in seen] == [b"/token", b"/a", b"/a", b"/token", b"/a"]
+
+
 def test_a_token_that_is_not_taken_is_asked_for_anew() -> None:
     tokens = Tokens()
     tokens.denied = True
@@ -495,7 +591,7 @@ def test_a_secret_that_cannot_be_read_is_not_named_by_its_file() -> None:
         def unreadable(_: str) -> bytes:
             raise RingwallError("cannot open /etc/secret", code="secret_unreadable")
 
-        world.outward = Outward(world.manifest, Credentials(world.manifest, unreadable, world.clock))
+        world.outward = Outward(world.manifest, Credentials(world.manifest, NamedSecrets(unreadable), world.clock))
         _, end = await world.call("get", {"url": world.stranger.url("/a")})
         assert end.error == {"code": "secret_unreadable", "reason": "secret key cannot be read"}
 

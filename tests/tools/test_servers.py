@@ -283,7 +283,8 @@ def test_the_effect_goes_to_the_sidecar_of_the_attested_tenant() -> None:
 
             server = ToolServer(name="builtin", builtin="echo")
             effect = ToolEffect(lookup, lambda _: True, servers={"builtin": server},  # type: ignore[arg-type]
-                                outward=None, credentials=None)  # type: ignore[arg-type]
+                                outward=None, credentials=None,  # type: ignore[arg-type]
+                                secrets=None, giving=None)  # type: ignore[arg-type]
             call = tool_call("builtin/echo", {"text": "hi"})
             values, last = await gather(effect.run(call, {}))
             assert (values, last.end) == ([{"text": "hi"}], "done")

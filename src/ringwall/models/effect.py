@@ -18,6 +18,7 @@ from ringwall.models.interface import WIRES, Asked, asked
 from ringwall.models.listening import Listening, Stream, Whole
 from ringwall.tools.protocol import GRACE_S, REASONS
 from ringwall.tools.sidecar_client import SidecarClient
+from ringwall.vault.interface import Secrets
 
 _VISIBLE: Final = frozenset(range(0x20, 0x7F))  # of a header's value, RFC 9110 section 5.5, without tab
 
@@ -28,12 +29,12 @@ class ModelEffect:
     Args:
         manifest: models, secrets, and who was granted which.
         sidecars: the sidecar of a tenant, or None if it has none.
-        secrets: a secret's value by name. Raises RingwallError.
+        secrets: their values, for who asks.
 
     """
 
     def __init__(
-        self, manifest: Manifest, sidecars: Callable[[str], SidecarClient | None], secrets: Callable[[str], bytes]
+        self, manifest: Manifest, sidecars: Callable[[str], SidecarClient | None], secrets: Secrets
     ) -> None:
         self._manifest = manifest
         self._sidecars = sidecars
@@ -55,7 +56,7 @@ class ModelEffect:
                     remedy=f"it is an {model.wire} upstream: ask at the door of that provider",
                 )
             body = _body(wanted, model)
-            headers = self._headers(model, role, urlsplit(model.url).path + wanted.wire.path)
+            headers = await self._headers(call, model, role, urlsplit(model.url).path + wanted.wire.path)
         except RingwallError as fault:
             yield _failed(fault.code, fault.cause)
             return
@@ -96,9 +97,9 @@ class ModelEffect:
             )
         return model, role
 
-    def _headers(self, model: Model, role: Role, path: str) -> dict[str, str]:
+    async def _headers(self, call: Call, model: Model, role: Role, path: str) -> dict[str, str]:
         """The key, where this request carries it. Raises RingwallError."""
-        if not model.secret:
+        if not model.secret or not isinstance(call.subject, Process):
             return {}
         secret = self._manifest.secrets.get(model.secret)
         if secret is None or model.secret not in role.secrets:
@@ -110,7 +111,7 @@ class ModelEffect:
         if not secret.inject.covers("POST", path):
             return {}
         try:
-            value = self._secrets(model.secret)
+            value = await self._secrets.value(call.subject.spiffe_id, call.subject.launch, model.secret)
         except RingwallError as fault:  # its cause names a file, which is no business of an agent's
             raise BadInput("the model's key cannot be read", code=fault.code) from fault
         if not value or not _VISIBLE.issuperset(value):

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Final
 
-from ringwall.call import Last, Trait
+from ringwall.call import Last, Subject, Trait
 from ringwall.errors import BadInput, RingwallError
 from ringwall.interface import Listener
 from ringwall.manifest.types import ToolServer
@@ -46,12 +46,12 @@ class Ears:
         self._credentials = credentials
         self._open: dict[tuple[str, str], int] = {}
 
-    async def hear(self, tenant: str, launch: str, server: str, client: tuple[Trait, ...],
+    async def hear(self, who: Subject, launch: str, server: str, client: tuple[Trait, ...],
                    listener: Listener) -> None:
         """Listen to one server until cancelled; returns if that cannot be, or there are too many already.
 
         Args:
-            tenant: whose sidecar listens.
+            who: with whose secret it is asked; its tenant's sidecar listens.
             launch: whose session it is.
             server: its name.
             client: what the listener's client says of itself.
@@ -59,24 +59,24 @@ class Ears:
 
         """
         found = self._servers.get(server)
-        key = (tenant, server)
+        key = (who.tenant, server)
         if found is None or found.openapi is not None or found.http or self._open.get(key, 0) >= MAX_EARS:
             listener.ready(server)
             return
         self._open[key] = self._open.get(key, 0) + 1
         try:
-            await self._listen(tenant, launch if has_sessions(found) else "", found, client, listener)
+            await self._listen(who, launch if has_sessions(found) else "", found, client, listener)
         finally:
             self._open[key] -= 1
             if not self._open[key]:
                 del self._open[key]
 
-    async def _listen(self, tenant: str, session: str, server: ToolServer, client: tuple[Trait, ...],
+    async def _listen(self, who: Subject, session: str, server: ToolServer, client: tuple[Trait, ...],
                       listener: Listener) -> None:
         pause, loop = FIRST_PAUSE_S, asyncio.get_running_loop()
         while True:
             anew, began = listener.changed, loop.time()
-            once = asyncio.create_task(self._once(tenant, session, server, client, listener))
+            once = asyncio.create_task(self._once(who, session, server, client, listener))
             other = asyncio.create_task(anew.wait())
             try:
                 await asyncio.wait({once, other}, return_when=asyncio.FIRST_COMPLETED)
@@ -92,21 +92,21 @@ class Ears:
             pause = FIRST_PAUSE_S if lasted else min(2 * pause, POLL_S if good else MAX_PAUSE_S)
             await asyncio.sleep(pause)
 
-    async def _once(self, tenant: str, session: str, server: ToolServer, client: tuple[Trait, ...],
+    async def _once(self, who: Subject, session: str, server: ToolServer, client: tuple[Trait, ...],
                     listener: Listener) -> bool:
         """One stream, to its end; whether anything was heard."""
-        sidecar = self._sidecars(tenant)
+        sidecar = self._sidecars(who.tenant)
         if sidecar is None:
             return False
         heard = False
         try:
-            headers = (await self._credentials.listing(tenant, server, sidecar)).headers if server.mcp else {}
+            headers = (await self._credentials.listening(who, server, sidecar)).headers if server.mcp else {}
             await sidecar.started(server.name)
             async with aclosing(_news(sidecar, server.name, session, headers, client, listener.uris)) as news:
                 async for item in news:
                     heard = True
                     if item.what == "tools":
-                        await sidecar.compare(server.name, headers)  # whoever listens is told when that is done
+                        await self._compare(who.tenant, server, sidecar)
                     elif item.what == "listening":
                         listener.ready(server.name)
                     else:
@@ -114,6 +114,11 @@ class Ears:
         except RingwallError:
             return heard
         return heard
+
+    async def _compare(self, tenant: str, server: ToolServer, sidecar: SidecarClient) -> None:
+        """Its definitions with the pinned ones, which are the tenant's. Whoever listens is told when it is done."""
+        headers = (await self._credentials.listing(tenant, server, sidecar)).headers if server.mcp else {}
+        await sidecar.compare(server.name, headers)
 
 
 async def _news(sidecar: SidecarClient, server: str, session: str, headers: Mapping[str, str],

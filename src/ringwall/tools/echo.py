@@ -26,7 +26,10 @@ class Echoes:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._wanted = frozenset(one for value in secrets if len(value) >= MIN_SECRET for one in _spellings(value))
+        long = {value for value in secrets if len(value) >= MIN_SECRET}
+        # Whoever gives "Bearer x" back gives x back, in every one of these spellings.
+        least = [value for value in long if not any(other != value and other in value for other in long)]
+        self._wanted = frozenset(one for value in least for one in _spellings(value))
         self._keep = max(map(len, self._wanted), default=1) - 1
         self._tail = b""
 

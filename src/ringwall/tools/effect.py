@@ -7,15 +7,17 @@ from contextlib import aclosing
 from typing import Final
 from urllib.parse import urlsplit
 
-from ringwall.call import Call, Chunk, Facts, Last, Process, canonical
+from ringwall.call import Call, Chunk, Facts, Last, Process, canonical, subject_name
 from ringwall.errors import RingwallError
 from ringwall.manifest.types import ToolServer
 from ringwall.tools.credentials import Credentials
+from ringwall.tools.giving import Giving
 from ringwall.tools.mcp_ops import ANSWERS
 from ringwall.tools.outward import Outward
 from ringwall.tools.pending import last
 from ringwall.tools.protocol import GRACE_S, REASONS
 from ringwall.tools.sidecar_client import SidecarClient, Wish
+from ringwall.vault.interface import Secrets, for_agent
 
 _KEPT: Final = frozenset({*ANSWERS, "resources.subscribe", "logging.setLevel"})
 
@@ -29,6 +31,8 @@ class ToolEffect:
         servers: what the manifest says of each.
         outward: runs calls of web APIs and of plain HTTP.
         credentials: what MCP servers elsewhere are asked with.
+        secrets: makes credentials for workers.
+        giving: hands them over.
 
     """
 
@@ -40,12 +44,16 @@ class ToolEffect:
         servers: Mapping[str, ToolServer],
         outward: Outward,
         credentials: Credentials,
+        secrets: Secrets,
+        giving: Giving,
     ) -> None:
         self._sidecars = sidecars
         self._unchanged = unchanged
         self._servers = servers
         self._outward = outward
         self._credentials = credentials
+        self._secrets = secrets
+        self._giving = giving
 
     async def run(self, call: Call, facts: Facts) -> AsyncGenerator[Chunk | Last, None]:
         """One whole chunk, then a Last; as MCP's messages there may be more chunks (``call.Form``).
@@ -71,8 +79,11 @@ class ToolEffect:
         self, call: Call, server: ToolServer, sidecar: SidecarClient
     ) -> AsyncGenerator[Chunk | Last, None]:
         """An MCP server, wherever it is."""
+        credential = ""
         try:
             headers = await self._headers(call, server, sidecar)
+            if server.worker:
+                credential = await self._given(call, server, sidecar)
         except RingwallError as fault:
             yield last("failed", fault.code, fault.cause)
             return
@@ -84,6 +95,7 @@ class ToolEffect:
             client=call.client,
             trace=call.trace,
             inputs=b"" if call.inputs is None else canonical(call.inputs),
+            credential=credential,
         )
         op = call.target.name.partition("/")[2]
         answer = sidecar.run_tool(
@@ -93,8 +105,18 @@ class ToolEffect:
         async with aclosing(answer):
             async for item in answer:
                 if isinstance(item, Last) and item.error and item.error["code"] == "upstream_denied":
-                    self._credentials.forget(call.tenant, server.name)  # the next call asks for another token
+                    self._credentials.forget(call, server.name)  # the next call asks for another token
                 yield item
+
+    async def _given(self, call: Call, server: ToolServer, sidecar: SidecarClient) -> str:
+        """Have a credential made for this call alone, and hand it to the worker; its name. Raises RingwallError."""
+        self._credentials.check_granted(call, server.secret)
+        try:
+            credential = await self._secrets.credential(call, server.secret)
+        except RingwallError as fault:  # its cause may name files and hosts
+            raise for_agent(fault, server.secret) from fault
+        await sidecar.started(server.name)
+        return self._giving.give(call.tenant, server.name, credential, subject_name(call.subject))
 
     async def _headers(self, call: Call, server: ToolServer, sidecar: SidecarClient) -> Mapping[str, str]:
         if not server.mcp:
@@ -110,5 +132,7 @@ def _session(call: Call, server: ToolServer) -> str:
 
 def has_sessions(server: ToolServer) -> bool:
     """Whether each launch has a session of its own, as far as the server has any: where what one launch does in it
-    is seen in it later, questions among them, which only who caused them may answer."""
-    return not _KEPT.isdisjoint(server.ops)
+    is seen in it later, questions among them, which only who caused them may answer. And where it is asked with a
+    secret: many a server takes whoever opened a session for whoever asks in it."""
+    asked_with = server.mcp and (server.secret or server.oauth)
+    return bool(asked_with) or not _KEPT.isdisjoint(server.ops)

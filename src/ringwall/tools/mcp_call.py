@@ -31,6 +31,7 @@ MAX_TOLD_BYTES: Final = 1 << 20  # of them together: an eighth of what the core 
 MAX_ASKED: Final = 32  # questions of a server that nobody answered yet; honest ones ask one at a time
 EVENTS: Final = frozenset({"notifications/progress", "notifications/message"})
 _QUESTIONS: Final = {mcp_ops.method_of(op): ask for op, ask in mcp_ops.ANSWERS.items()}
+CREDENTIAL: Final = "io.ringwall/credential"  # in ``params._meta``: what a worker shall use (``tools.giving``)
 _UNANSWERED: Final = "nobody here answers that"
 
 
@@ -132,6 +133,8 @@ def exchange(number: int, message: CallTool, args: Json, tell: Tell, secrets: Se
         meta["progressToken"] = number
     if message.trace:
         meta["traceparent"] = message.trace
+    if message.credential:
+        meta[CREDENTIAL] = message.credential
     if meta:
         params["_meta"] = meta
     params |= _inputs(message.inputs)

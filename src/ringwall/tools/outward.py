@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from typing import Final, Protocol, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote_plus
 
 import msgspec
 
@@ -18,6 +18,7 @@ from ringwall.manifest.types import Manifest, ToolServer
 from ringwall.tools.answer import HttpAnswer, HttpRequest
 from ringwall.tools.credentials import Credentials, Injected
 from ringwall.tools.pending import last
+from ringwall.tools.places import DECODINGS, MAX_URL, place
 from ringwall.tools.plain_http import PlainHttp
 from ringwall.tools.protocol import GRACE_S, REASONS
 from ringwall.tools.sidecar_client import SidecarClient
@@ -74,9 +75,10 @@ class Outward:
             if api is None:
                 raise BadInput(REASONS["no_such_server"], code="no_such_server")
             request = api.request(call.target.name.partition("/")[2], call.args)
-            path = urlsplit(request.url).path or "/"
-            injected = await self._credentials.of(call, server, request.method, path, sidecar)
-            request = with_pointers(request, injected)
+            where = place(request.url)
+            path = where.target.partition("?")[0]
+            injected = await self._credentials.of(call, server, request.method, path, sidecar, where.host)
+            request = with_query(with_pointers(request, injected), injected)
         except RingwallError as fault:
             yield last("failed", fault.code, fault.cause)
             return
@@ -87,7 +89,7 @@ class Outward:
             yield end
             return
         if answer.status == 401:
-            self._credentials.forget(call.tenant, server.name)
+            self._credentials.forget(call, server.name)
         try:
             value, error = api.outcome(answer)
         except BadInput:
@@ -130,15 +132,50 @@ def with_pointers(request: HttpRequest, injected: Injected) -> HttpRequest:
     return HttpRequest(method=request.method, url=request.url, headers=headers, body=canonical(body))
 
 
+def with_query(request: HttpRequest, injected: Injected) -> HttpRequest:
+    """The request with secrets as parameters of its URL's query.
+
+    Raises:
+        BadInput: ``bad_injection``: the agent named such a parameter itself, or the URL gets too long.
+
+    """
+    if not injected.query:
+        return request
+    path, _, query = request.url.partition("?")
+    taken = {_parameter(pair) for pair in query.replace(";", "&").split("&")}
+    if any(name.casefold() in taken for name in injected.query):
+        raise BadInput("the parameter of this server's secret stands in the URL already", code="bad_injection")
+    own = [f"{quote(name, safe='')}={quote(text, safe='')}" for name, text in injected.query.items()]
+    url = f"{path}?{'&'.join([*filter(None, [query]), *own])}"
+    if len(url) > MAX_URL:
+        raise BadInput(f"with this server's secret the URL has more than {MAX_URL} characters",
+                       code="bad_injection")
+    return HttpRequest(method=request.method, url=url, headers=request.headers, body=request.body)
+
+
+def _parameter(pair: str) -> str:
+    """The name in a pair of a query as the most careless server reads it: ``Key[]`` is ``key``."""
+    name = pair.partition("=")[0]
+    for _ in range(DECODINGS):
+        name = unquote_plus(name)
+    return name.partition("[")[0].strip().casefold()
+
+
 def _put(body: Json, pointer: str, text: str) -> None:
     *parents, name = [part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/")]
     node: Json = body
     for key in parents:
-        node = cast("dict[str, Json]", node).setdefault(key, {}) if isinstance(node, dict) else None
-    if not isinstance(node, dict) or name in node:
+        free = isinstance(node, dict) and (key in node or not _has(cast("dict[str, Json]", node), key))
+        node = cast("dict[str, Json]", node).setdefault(key, {}) if free else None
+    if not isinstance(node, dict) or _has(cast("dict[str, Json]", node), name):
         raise BadInput("the place of this server's secret is taken, or is inside of what is no object",
                        code="bad_injection")
     cast("dict[str, Json]", node)[name] = text
+
+
+def _has(node: dict[str, Json], name: str) -> bool:
+    """Whether the most careless server finds something there already: many read names in any case."""
+    return name.casefold() in map(str.casefold, node)
 
 
 def _error(code: str) -> dict[str, str]:

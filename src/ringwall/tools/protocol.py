@@ -155,6 +155,7 @@ class CallTool(Message, frozen=True, tag="tool"):
     trace: Annotated[str, Meta(max_length=64)] = ""  # W3C traceparent, for ``params._meta``
     client: Traits = ()  # what the caller's own client says of itself
     inputs: Body = b""  # JSON of inputResponses and requestState: the same call again, as the server asked for
+    credential: Annotated[str, Meta(max_length=64)] = ""  # names what the core gave a worker for this call
 
 
 class CallHttp(Message, frozen=True, tag="http"):

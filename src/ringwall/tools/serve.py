@@ -12,11 +12,11 @@ import importlib
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -46,6 +46,10 @@ class Served:
     definition: types.Tool
 
 
+Answer: TypeAlias = Callable[[Served, types.CallToolRequestParams], Awaitable[types.CallToolResult]]
+"""Runs one tool."""
+
+
 def functions(module: ModuleType) -> dict[str, Served]:
     """The tools of a module, by name.
 
@@ -62,13 +66,14 @@ def functions(module: ModuleType) -> dict[str, Served]:
             else (not name.startswith("_") and item.__module__ == module.__name__)
         )
         if public:
-            found[name] = _serve_one(name, item)
+            found[name] = serve_one(name, item)
     if not found:
         raise _bad(f"{module.__name__} has no public function", "define one, or name it in __all__")
     return found
 
 
-def _serve_one(name: str, function: Callable[..., Any]) -> Served:
+def serve_one(name: str, function: Callable[..., Any]) -> Served:
+    """One function as a tool. Raises RingwallError as ``functions`` does."""
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except NameError as fault:
@@ -104,35 +109,46 @@ async def call(served: Served, arguments: Mapping[str, Any] | None) -> types.Cal
         value = await work() if asynchronous else await anyio.to_thread.run_sync(work)
         result = pydantic_core.to_jsonable_python(value)
     except ValidationError as fault:
-        return _error("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in fault.errors()))
+        return failed("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in fault.errors()))
+    except RingwallError as fault:
+        return failed(str(fault))
     except Exception as fault:  # noqa: BLE001 (the function is a user's; its failure is its answer)
-        return _error(f"{type(fault).__name__}: {fault}")
+        return failed(f"{type(fault).__name__}: {fault}")
     text = result if isinstance(result, str) else pydantic_core.to_json(result).decode()
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text)], structured_content={"result": result}
     )
 
 
-def _error(text: str) -> types.CallToolResult:
+def failed(text: str) -> types.CallToolResult:
+    """The answer of a tool that did not work."""
     return types.CallToolResult(content=[types.TextContent(type="text", text=text[:MAX_ERROR])], is_error=True)
 
 
 def server(module: ModuleType) -> Server[Any]:
     """The MCP server of a module. Raises RingwallError as ``functions`` does."""
-    tools = functions(module)
+    return serving(module.__name__, functions(module), _plainly)
+
+
+async def _plainly(tool: Served, params: types.CallToolRequestParams) -> types.CallToolResult:
+    return await call(tool, params.arguments)
+
+
+def serving(name: str, tools: Mapping[str, Served], answer: Answer) -> Server[Any]:
+    """An MCP server of these tools."""
 
     async def listing(_context: Any, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         return types.ListToolsResult(tools=[tool.definition for tool in tools.values()])
 
     async def calling(_context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
         tool = tools.get(params.name)
-        return _error("there is no such function") if tool is None else await call(tool, params.arguments)
+        return failed("there is no such function") if tool is None else await answer(tool, params)
 
-    return Server(module.__name__, on_list_tools=listing, on_call_tool=calling)
+    return Server(name, on_list_tools=listing, on_call_tool=calling)
 
 
-async def _run(module: ModuleType) -> None:
-    served = server(module)
+async def run(served: Server[Any]) -> None:
+    """Serve over standard input and output until they end."""
     async with stdio_server() as (reads, writes):
         heard, reads_on = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         async with anyio.create_task_group() as tasks:
@@ -176,7 +192,7 @@ def main(argv: list[str]) -> int:
     except (ImportError, RingwallError) as fault:
         print(f"ringwall: {argv[1]} cannot be served: {fault}", file=sys.stderr)
         return 2
-    anyio.run(_run, module)
+    anyio.run(run, server(module))
     return 0
 
 

@@ -56,6 +56,7 @@ class Wish:
         client: what the caller's own MCP client says of itself: a server may ask back only what that can answer,
             and one that speaks both revisions is asked in the client's.
         inputs: answers to what the tool had asked for, and its state, as JSON; empty: nothing.
+        credential: names what was given to a worker for this call (``tools.giving``).
 
     """
 
@@ -66,6 +67,7 @@ class Wish:
     trace: str = ""
     client: tuple[Trait, ...] = ()
     inputs: bytes = b""
+    credential: str = ""
 
     def frame(self, number: int, server: str, op: str, args: bytes) -> CallTool:
         """The order to the sidecar."""
@@ -81,6 +83,7 @@ class Wish:
             trace=self.trace,
             client=self.client,
             inputs=self.inputs,
+            credential=self.credential,
         )
 
 

@@ -13,7 +13,20 @@ from typing import Any
 
 import uvicorn
 
-from ringwall.call import Call, CallId, Chunk, Denied, Json, Kind, Last, LaunchId, Process, SessionId, Target
+from ringwall.call import (
+    Call,
+    CallId,
+    Chunk,
+    Denied,
+    Json,
+    Kind,
+    Last,
+    LaunchId,
+    Process,
+    SessionId,
+    Subject,
+    Target,
+)
 from ringwall.clock import SystemClock
 from ringwall.doors.http import read_body
 from ringwall.doors.mcp import McpDoor
@@ -87,7 +100,7 @@ class FakeWall:
         return Call.make(id=CallId("c"), kind=kind, subject=origin.subject, session=SessionId("s1"),
                          target=Target(name=body["tool"]), args=body["args"], inputs=body.get("inputs"))
 
-    async def hear(self, tenant: str, launch: str, server: str, client: tuple[str, ...],
+    async def hear(self, who: Subject, launch: str, server: str, client: tuple[str, ...],
                    listener: Listener) -> None:
         self.listeners.append((server, client, listener))
         listener.ready(server)

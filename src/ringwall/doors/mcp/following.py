@@ -28,7 +28,7 @@ class Following:
 
     async def session(self, one: From, session: Session, servers: Sequence[str]) -> None:
         """All news of the servers' lists, and of what this session subscribed to."""
-        stream = Stream(one.launch, one.origin.subject.tenant, session.watched, _plain)
+        stream = Stream(one.launch, one.origin.subject, session.watched, _plain)
         session.streams += 1
         try:
             await self._news.follow(stream, servers, session.client, one.reply, one.presence)
@@ -55,7 +55,7 @@ class Following:
             return rpc.notification(METHODS[what], {"_meta": meta, **named}) if wished else None
 
         first = rpc.notification("notifications/subscriptions/acknowledged", {"_meta": meta, "notifications": told})
-        stream = Stream(one.launch, one.origin.subject.tenant, Watched(uris), form)
+        stream = Stream(one.launch, one.origin.subject, Watched(uris), form)
         await self._news.follow(stream, found.servers if told else (), client, one.reply, one.presence, first)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
-from ringwall.call import Trait
+from ringwall.call import Subject, Trait
 from ringwall.doors.interface import Ears
 from ringwall.doors.mcp.reply import PING_S, Reply
 from ringwall.doors.protocol import Presence
@@ -52,15 +52,15 @@ class Stream:
 
     Args:
         launch: its launch.
-        tenant: its tenant.
+        who: its process, as attested.
         watched: its resources.
         form: news, and the URI of what was updated, as a message; None: it did not ask for that.
 
     """
 
-    def __init__(self, launch: str, tenant: str, watched: Watched,
+    def __init__(self, launch: str, who: Subject, watched: Watched,
                  form: Callable[[str, str], bytes | None]) -> None:
-        self.launch, self.tenant = launch, tenant
+        self.launch, self.who = launch, who
         self.news: asyncio.Queue[bytes] = asyncio.Queue(MAX_NEWS)
         self._watched = watched
         self._form = form
@@ -110,7 +110,7 @@ class News:
     def changed(self, tenant: str) -> None:
         """The tools of this tenant's agents are others now."""
         for stream in self._open:
-            if stream.tenant == tenant:
+            if stream.who.tenant == tenant:
                 stream.tell("tools")
 
     async def follow(self, stream: Stream, servers: Sequence[str], client: tuple[Trait, ...], reply: Reply,
@@ -131,7 +131,7 @@ class News:
             return
         self._open.add(stream)
         heard = servers[:MAX_SERVERS]
-        hearing = [asyncio.create_task(self._ears.hear(stream.tenant, stream.launch, server, client, stream))
+        hearing = [asyncio.create_task(self._ears.hear(stream.who, stream.launch, server, client, stream))
                    for server in heard]
         try:
             with presence.waiting():

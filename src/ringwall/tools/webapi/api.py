@@ -40,13 +40,14 @@ class WebApi:
         document = load(server.openapi)
         header = "Authorization" if server.oauth else inject.header if inject else ""
         pointer = inject.pointer if inject and not server.oauth else ""
+        query = inject.query if inject and not server.oauth else ""
         self._url = server.url
         self._operations: dict[str, WebOperation] = {}
         problems: list[str] = []
         for name, operation in server.ops.items():
             try:
                 found = document.find(operation.operation or name)
-                self._operations[name] = read(document, found, pointer=pointer,
+                self._operations[name] = read(document, found, pointer=pointer, query=query,
                                               hidden=frozenset({header.lower()} - {""}))
             except BadInput as fault:
                 problems.append(f"{server.name}/{name}: {problem(fault)}")

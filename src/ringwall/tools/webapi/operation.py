@@ -76,7 +76,7 @@ class WebOperation:
 
 
 def read(document: Document, found: Found, *, hidden: frozenset[str] = frozenset(),
-         pointer: str = "") -> WebOperation:
+         pointer: str = "", query: str = "") -> WebOperation:
     """Understand one operation.
 
     Args:
@@ -84,6 +84,7 @@ def read(document: Document, found: Found, *, hidden: frozenset[str] = frozenset
         found: the operation.
         hidden: headers in lower case that hold what Ringwall injects: no arguments.
         pointer: the place in the body that does (RFC 6901): no argument either; empty: none.
+        query: the parameter of the query that does: no argument either; empty: none.
 
     Raises:
         BadInput: ``bad_openapi``, with the place that is not understood.
@@ -95,7 +96,7 @@ def read(document: Document, found: Found, *, hidden: frozenset[str] = frozenset
     if "servers" in found.shared:
         raise bad(step(found.at, "servers"), "names other servers; the host is pinned to `url`")
     schemas = Schemas(document)
-    parameters = _parameters(document, found, schemas, hidden)
+    parameters = _parameters(document, found, schemas, hidden, query)
     body = _placed(_body(document, found, schemas, pointer), parameters, found)
     _templates(found, parameters)
     description = "\n\n".join(text for key in ("summary", "description")
@@ -105,7 +106,7 @@ def read(document: Document, found: Found, *, hidden: frozenset[str] = frozenset
 
 
 def _parameters(document: Document, found: Found, schemas: Schemas,
-                hidden: frozenset[str]) -> tuple[Parameter, ...]:
+                hidden: frozenset[str], query: str) -> tuple[Parameter, ...]:
     """The operation's own, and the path's that it does not have itself."""
     made: dict[tuple[str, str], tuple[Object, str]] = {}
     for holder, at in ((found.shared, found.at.rpartition("/")[0]), (found.value, found.at)):
@@ -122,7 +123,8 @@ def _parameters(document: Document, found: Found, schemas: Schemas,
     if len(made) > MAX_PARAMETERS:
         raise bad(found.at, f"has more than {MAX_PARAMETERS} parameters")
     parameters = [_parameter(value, place, schemas) for (where, name), (value, place) in made.items()
-                  if not (where == "header" and name.lower() in _IGNORED_HEADERS | hidden)]
+                  if not (where == "header" and _header(name) in _IGNORED_HEADERS | {*map(_header, hidden)})
+                  and not (where == "query" and query and name.casefold() == query.casefold())]
     if sum(one.where == "header" for one in parameters) > MAX_HEADERS:
         raise bad(found.at, f"has more than {MAX_HEADERS} headers")
     _apart([one.name for one in parameters], found.at)
@@ -143,6 +145,11 @@ def _apart(names: list[str], at: str) -> None:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise bad(at, f"has several parameters named {twice[0]!r}")
+
+
+def _header(name: str) -> str:
+    """A header's name as the most careless server reads it: to a CGI program ``X_Key`` is ``X-Key``."""
+    return name.lower().replace("_", "-")
 
 
 def _parameter(value: Object, at: str, schemas: Schemas) -> Parameter:
