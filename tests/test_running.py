@@ -11,19 +11,19 @@ import pytest
 from tests.fakes import NO, FakeClock, FakeEffect, FakePassage, FakeRing, call, run
 
 from ringwall import running as module
-from ringwall.call import Allowed, Chunk, Json, Last
+from ringwall.call import Allowed, Chunk, Json, Kind, Last
 from ringwall.interface import Stopped
 from ringwall.running import MAX_RESULT_BYTES, Running
 
 
 class Bench:
-    def __init__(self, *items: Any) -> None:
+    def __init__(self, *items: Any, kind: Kind = "tool") -> None:
         self.trace: list[str] = []
         self.inner = FakeRing("guard", self.trace)
         self.outer = FakeRing("identity", self.trace)
         self.clock = FakeClock()
         self.running = Running(
-            call=call(), facts={}, record="acme/1", effect=FakeEffect(self.trace, *items),
+            call=call(kind=kind), facts={}, record="acme/1", effect=FakeEffect(self.trace, *items),
             passages=[FakePassage(self.outer, Allowed()), FakePassage(self.inner, Allowed())], clock=self.clock,
         )
 
@@ -126,6 +126,12 @@ def test_the_outcome_names_what_was_released_and_how_long_it_took() -> None:
     outcome = bench.running.outcome()
     assert outcome.released == hashlib.sha256(b'{"a":2,"b":1}').hexdigest()
     assert outcome.seconds == 2.5
+
+
+def test_what_was_given_out_of_a_vault_is_not_hashed_into_the_log() -> None:
+    bench = Bench(Chunk(value={"value": "hunter2"}), Last(end="done"), kind="secret")
+    assert run(bench.values()) == [{"value": "hunter2"}]
+    assert bench.running.outcome().released is None
 
 
 def test_an_answer_of_nothing_has_no_hash() -> None:

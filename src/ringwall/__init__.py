@@ -8,9 +8,12 @@ functions for asyncio.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ringwall.errors import Held, Limited, Refused, RingwallError, Unavailable
+
+if TYPE_CHECKING:
+    from ringwall._secret import Secret
 
 
 def call_tool(
@@ -123,6 +126,24 @@ def send_message(
     return _client.completion(_client.default().ask(path, body, wait))
 
 
+def secret(name: str, /) -> Secret:
+    """A handle of a secret. It prints as its name; ``.reveal()`` asks for its text, ``.reveal_bytes()`` for bytes.
+
+    Agents seldom need this: Ringwall puts a secret where it is used, and the agent never has it. Reading is a
+    capability of its own (``read`` in the role), and each reading raises an alert.
+
+    Args:
+        name: in the manifest's ``[secrets]``.
+
+    Raises:
+        BadInput: it is no name. Whether there is such a secret shows when it is revealed.
+
+    """
+    from ringwall import _secret
+
+    return _secret.Secret(name)
+
+
 __all__ = [
     "Held",
     "Limited",
@@ -132,5 +153,6 @@ __all__ = [
     "call_tool",
     "complete",
     "list_tools",
+    "secret",
     "send_message",
 ]

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Final
 from weakref import WeakKeyDictionary, finalize
 
-from ringwall import _client
+from ringwall import _client, _secret
 from ringwall.errors import Unavailable
 
 MAX_IDLE: Final = 8  # connections kept for each loop: more are opened when needed and closed after use
@@ -66,6 +66,25 @@ async def send_message(
         peer, skill, parts, task_id=task_id, context_id=context_id, message_id=message_id, approval=approval
     )
     return _client.completion(await default().ask(path, body, wait))
+
+
+class Secret(_secret.Handle):
+    """A handle of a secret, as ``ringwall.secret`` gives it, whose methods wait without blocking."""
+
+    __slots__ = ()
+
+    async def reveal(self, *, wait: float | None = None) -> str:
+        """Ask for the secret's text. As ``ringwall.secret(name).reveal``."""
+        return self._text(await default().ask(_secret.PATH, self._body(), wait))
+
+    async def reveal_bytes(self, *, wait: float | None = None) -> bytes:
+        """Ask for the secret's bytes. As ``ringwall.secret(name).reveal_bytes``."""
+        return self._bytes(await default().ask(_secret.PATH, self._body(), wait))
+
+
+def secret(name: str, /) -> Secret:
+    """A handle of a secret. As ``ringwall.secret``."""
+    return Secret(name)
 
 
 class AsyncClient:
@@ -198,4 +217,4 @@ def default() -> AsyncClient:
     return AsyncClient()
 
 
-__all__ = ["call_tool", "complete", "list_tools", "send_message"]
+__all__ = ["call_tool", "complete", "list_tools", "secret", "send_message"]

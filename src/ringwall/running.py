@@ -248,6 +248,11 @@ class Running:
     def usage(self) -> Usage:
         return self.last.usage if self.last is not None else Usage()
 
+    @property
+    def _is_secret(self) -> bool:
+        """Whether what was given out is a secret: a plain hash of a weak one, in clear, is as good as itself."""
+        return self._call.kind == "secret"
+
     def outcome(self) -> Outcome:
         """For the journal, after the last release."""
         code, reason = "", ""
@@ -263,7 +268,7 @@ class Running:
             usage=self.usage,
             code=code,
             reason=reason,
-            released=Digest(self._hash.hexdigest()) if self._released else None,
+            released=Digest(self._hash.hexdigest()) if self._released and not self._is_secret else None,
             seconds=self._clock.monotonic() - self._started,
         )
 

@@ -152,3 +152,32 @@ def test_each_profile_is_asked_with_what_the_manifest_says(tmp_path: Path, monke
                 await askers.fetch("partner.test", None)
 
     run(scenario())
+
+
+def test_who_waits_for_our_keys_gets_them_or_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        world = World(tmp_path)
+        await world.authority.start()
+        nowhere = Publisher(IdentitySettings(), issuer="https://t.test", authority=world.authority,
+                            clock=world.clock)
+        await nowhere.served()
+        chain, key = tmp_path / "c.pem", tmp_path / "k.pem"
+        with listening() as free:
+            port = free.getsockname()[1]
+        settings = IdentitySettings(publish=f"127.0.0.1:{port}", publish_cert=chain, publish_key=key)
+        publisher = Publisher(settings, issuer=f"https://127.0.0.1:{port}", authority=world.authority,
+                              clock=world.clock)
+        async with around(monkeypatch) as (helpers, tasks):
+            publisher.start(helpers, None, None, tasks)  # type: ignore[arg-type]
+            monkeypatch.setattr(endpoints, "START_S", 0.05)
+            await publisher.served()  # there is no certificate: it is not waited for for ever
+            assert publisher.fault
+            for path, content in zip((chain, key), web_pem(), strict=True):
+                path.touch(mode=0o600)
+                path.write_bytes(content)
+            monkeypatch.setattr(endpoints, "START_S", 20.0)
+            await publisher.served()
+            asked = Fetch(id=1, url=f"https://127.0.0.1:{port}/keys", ca=CA)
+            assert b"ES256" in await fetch(asked, SystemClock())
+
+    run(scenario())

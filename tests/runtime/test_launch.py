@@ -59,7 +59,7 @@ def test_an_agent_that_may_not_go_on_is_written_down_killed_and_forgotten(
         made: Any = Launcher
         launcher = made(
             manifest=MANIFEST, state=state, children=children, registry=None, doors=None, sessions=None,
-            journal=journal, secrets=None, around=None, strength="strong", tallies={}, confine=None,
+            journal=journal, known=None, around=None, strength="strong", tallies={}, confine=None,
             end_session=None, standing=None, workload=None, peering=None,
             freezes=SimpleNamespace(killed=lambda *_: frozen), on_fault=faults.append,
         )

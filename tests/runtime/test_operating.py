@@ -22,6 +22,7 @@ from ringwall.runtime.acts import Acts, Arrivals
 from ringwall.runtime.launch import Launcher
 from ringwall.runtime.operating import Operating, outages, stopping
 from ringwall.runtime.runs import Run
+from ringwall.runtime.uploads import Uploads
 
 RESPONDER = Operator(name="rita", uid=1000, connection=1)
 AUDITOR = Operator(name="otto", uid=1001, connection=2)
@@ -72,7 +73,7 @@ class Bench:
         self.operating = Operating(
             wall=wall, launcher=cast("Launcher", self.launcher), operators=OPERATORS, journal=self.world.journal,
             arrivals=Arrivals(self.world.clock), tightening=acts, ahead=lambda _: nullcontext(),
-            status=self._status,
+            status=self._status, uploads=Uploads(self.world.clock, lambda _, __: None),
         )
 
     def resolve(self, origin: Origin, kind: Any, raw: bytes) -> Call:
@@ -101,7 +102,7 @@ def origin(who: Operator) -> Origin:
     return Origin(subject=who, session=None, key=f"operator:{who.name}")
 
 
-def code(answer: Acted | Refusal | None) -> str:
+def code(answer: object) -> str:
     assert isinstance(answer, Refusal), answer
     return answer.code
 
@@ -216,3 +217,28 @@ def test_input_attaching_and_looking_need_the_role_and_are_counted() -> None:
     assert bench.program.written == [b"hi"]
     refused = [e.subject for e in bench.world.journal.of("count") if "refused" in e.body]
     assert refused == ["operator:otto", "operator:otto", "operator:eve"]
+
+
+def test_what_is_handed_in_beside_the_calls_needs_an_act_that_takes_it_and_is_recorded_as_nothing() -> None:
+    bench = Bench()
+    for name in ("", "0" * 32):
+        assert code(run(bench.operating.upload(origin(AUDITOR), name, b"value"))) == "not_granted"
+    assert [e.body.get("refused") for e in bench.world.journal.of("count")] == ["not_granted"] * 2
+    bench = Bench()
+    bench.operating._operators = Operators()  # pyright: ignore[reportPrivateUsage]
+    kept = run(bench.operating.upload(origin(RESPONDER), "", b"value"))
+    assert not isinstance(kept, Refusal)
+    name = kept["upload"]
+    assert run(bench.operating.upload(origin(RESPONDER), name, b" and more")) == {"upload": name, "bytes": 14}
+    assert code(run(bench.operating.upload(origin(AUDITOR), name, b"x"))) == "no_such_upload"
+    assert code(run(bench.operating.upload(origin(RESPONDER), "", bytes(1 << 20)))) == "upload_too_large"
+    assert code(run(bench.operating.download(origin(RESPONDER), name))) == "no_such_upload"
+    assert bench.world.journal.log == []
+
+
+def test_what_an_act_left_is_fetched_by_its_operator_once() -> None:
+    bench = Bench()
+    name = bench.operating._uploads.outward.put(RESPONDER, b"shares")  # pyright: ignore[reportPrivateUsage]
+    assert code(run(bench.operating.download(origin(AUDITOR), name))) == "no_such_upload"
+    assert run(bench.operating.download(origin(RESPONDER), name)) == b"shares"
+    assert code(run(bench.operating.download(origin(RESPONDER), name))) == "no_such_upload"

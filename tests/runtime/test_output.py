@@ -7,8 +7,9 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes import FakeClock
 
-from ringwall.runtime.output import MAX_HELD, WITHHELD, OutputFilter
+from ringwall.runtime.output import LOOK_S, MAX_HELD, MAX_SECRETS, WITHHELD, Held, OutputFilter
 
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 SECRET = b"sk-0123456789"
@@ -133,3 +134,35 @@ def test_an_unfinished_sequence_at_the_end_is_dropped() -> None:
 def test_a_long_secret_costs_little() -> None:
     secret = b"k" * 4000 + b"!"
     assert shown([b"k" * 1000] * 20, (secret,)) == b"k" * 20000
+
+
+def test_a_secret_that_came_later_is_withheld_too_and_one_that_went_away_still() -> None:
+    screen = OutputFilter((SECRET,))
+    said = screen.feed(b"before ")
+    screen.learn((b"later-value",))
+    said += screen.feed(b"later-") + screen.feed(b"value and " + SECRET + b"\n")
+    assert said + screen.finish() == b"before " + WITHHELD + b" and " + WITHHELD + b"\n"
+
+
+def test_of_very_many_secrets_the_newest_are_looked_for() -> None:
+    screen = OutputFilter(tuple(b"old-%d;" % number for number in range(MAX_SECRETS)))
+    screen.learn((b"new;",))
+    assert screen.feed(b"old-0;old-1;new;") + screen.finish() == b"old-0;" + WITHHELD * 2
+
+
+def test_what_is_held_is_looked_up_when_it_changed_and_now_and_then() -> None:
+    clock, version, looked = FakeClock(), [1], list[int]()
+
+    def look() -> tuple[bytes, ...]:
+        looked.append(version[0])
+        return (b"v%d" % version[0],)
+
+    held = Held(look, lambda: version[0], clock)
+    assert held() is held()
+    assert looked == [1]
+    version[0] = 2
+    assert held() == (b"v2",)
+    assert looked == [1, 2]
+    clock.seconds += LOOK_S
+    held()
+    assert looked == [1, 2, 2]

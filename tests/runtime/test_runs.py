@@ -31,13 +31,14 @@ class Agent:
         for number in (theirs_in, theirs_out, theirs_err, self.stdin, self.stdout, self.stderr):
             os.set_blocking(number, False)
         self.signals: list[int] = []
+        self.secrets: tuple[bytes, ...] = (SECRET,)
         self.released = 0
         self.child = Child(number=1, pid=1, pidfd=os.pidfd_open(os.getpid()), pidns=-1,
                            ended=asyncio.get_running_loop().create_future())
         self.run = Run(
             session=Session(id=SessionId("s"), tenant="acme", agent="ana", launch=LaunchId("l"), context="c",
                             task="t"),
-            child=self.child, stdin=theirs_in, stdout=theirs_out, stderr=theirs_err, secrets=(SECRET,),
+            child=self.child, stdin=theirs_in, stdout=theirs_out, stderr=theirs_err, secrets=lambda: self.secrets,
             tally=Tally(), confined=True, kill=self.signals.append, release_input=self._release,
         )
 

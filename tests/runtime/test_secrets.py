@@ -72,8 +72,3 @@ def test_an_empty_or_cut_value_is_never_used(tmp_path: Path, data: bytes) -> Non
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(RingwallError):
         secrets().value("key")
-
-
-def test_the_filter_gets_what_can_be_read(tmp_path: Path) -> None:
-    held = secrets(a=written(tmp_path / "a", b"one"), b=tmp_path / "none", c=written(tmp_path / "c", b"two"))
-    assert set(held.values()) == {b"one", b"two"}

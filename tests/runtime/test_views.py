@@ -13,15 +13,14 @@ from ringwall.confine.spec import Confinement, Loopback
 from ringwall.errors import RingwallError
 from ringwall.manifest.types import Agent, ToolServer
 from ringwall.runtime import loopback
+from ringwall.runtime.helper_views import guard_view, sidecar_view
 from ringwall.runtime.views import (
     DOOR_URL,
     Surroundings,
     agent_view,
     find_program,
-    guard_view,
     program_prefixes,
     server_view,
-    sidecar_view,
 )
 
 

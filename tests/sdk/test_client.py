@@ -51,7 +51,7 @@ slow = {'json', 'socket', 'http', 'email', 'asyncio', 'threading', 'ssl', 'inspe
 assert not slow, slow
 import ringwall.aio
 own = {name for name in sys.modules if name.partition('.')[0] == 'ringwall'}
-assert own == {'ringwall', 'ringwall.errors', 'ringwall.aio', 'ringwall._client'}, own
+assert own == {'ringwall', 'ringwall.errors', 'ringwall.aio', 'ringwall._client', 'ringwall._secret'}, own
 rest = {name.partition('.')[0] for name in set(sys.modules) - before - own}
 assert rest <= sys.stdlib_module_names, rest
 """

@@ -41,10 +41,15 @@ def json_option(command: _F) -> _F:
     return click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")(command)
 
 
+def client(state: Path) -> OperatorClient:
+    """Asks the running core."""
+    return OperatorClient(client_socket(state))
+
+
 def operate(state: Path, verb: str, args: dict[str, Json], *, as_json: bool = False) -> Json:
     """Ask the running core for an act of an operator; its answer. A refusal ends the program (see ``fail``)."""
     try:
-        return OperatorClient(client_socket(state)).operate(verb, args)
+        return client(state).operate(verb, args)
     except RingwallError as fault:
         fail(fault, as_json=as_json)
 

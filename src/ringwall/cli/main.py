@@ -7,8 +7,9 @@ from typing import Final
 import click
 
 VERBS: Final = (
-    "init", "check", "schema", "up", "run", "status", "doctor", "audit", "explain", "approvals", "endorsements",
-    "freeze", "thaw", "limits", "policy", "pins", "svid", "peers", "mcp", "wrap", "import", "demo", "redteam",
+    "init", "check", "schema", "up", "run", "status", "doctor", "audit", "explain", "approvals",
+    "endorsements", "freeze", "thaw", "limits", "policy", "pins", "vault", "leases", "svid", "peers", "mcp",
+    "wrap", "import", "demo", "redteam",
 )
 
 
@@ -64,6 +65,14 @@ def verb(name: str) -> click.Command | None:  # noqa: C901 (a table)
             from ringwall.cli import pins
 
             return pins.pins
+        case "vault":
+            from ringwall.cli import vault_keys  # adds its commands to those of cli.vault
+
+            return vault_keys.vault
+        case "leases":
+            from ringwall.cli import leases
+
+            return leases.leases
         case "svid":
             from ringwall.cli import svid
 

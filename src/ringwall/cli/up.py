@@ -91,6 +91,7 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if told:
         yield "attestation", f"{told['strength']}, by {told['method']}, sender of {told['sender']} checked"
     yield from _identity(found.get("svid"))
+    yield from _secrets(found)
     policy = found["policy"]
     yield "policy", f"revision {policy['revision'][:12]} ({policy['backend']})"
     if policy.get("stale"):
@@ -98,6 +99,19 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, problem in found["problems"].items():
         yield "problem", f"{name}: {problem}"
     yield "manifest", str(found["manifest"])
+
+
+def _secrets(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The vault, unless nobody needs one, and the credentials that are out."""
+    vault, leases = found.get("vault"), found.get("leases")
+    if vault and (vault["needed"] or vault["state"] != "absent"):
+        why = f": {vault['fault']['cause']}" if vault["fault"] else ""
+        yield "vault", f"{vault['state']}{why} (root key: {vault['root']})"
+    if leases and leases["fault"]:
+        yield "problem", f"leases: {leases['fault']}"
+    if leases and leases["held"]:
+        late = f", {leases['late']} still to be told to their provider" if leases["late"] else ""
+        yield "leases", f"{leases['held']}{late}"
 
 
 def _identity(svid: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,6 @@
-"""The agent's door: three requests, each of which is one call through the wall (docs/openapi.json).
+"""The agent's door: few requests, each of which is one call through the wall (docs/openapi.json).
 
-The body goes to the wall as it came. Nothing here parses, judges or remembers.
+The body goes to the wall as it came. Nothing here judges or remembers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final, Protocol
+
+import msgspec
 
 from ringwall.call import Approval, Call, Json, Kind, Last, Process, as_object
 from ringwall.doors.a2a import PREFIX, MessageDoor, message, named
@@ -45,12 +47,20 @@ class Route:
 
     kind: Kind
     fixed: bytes | None = None
+    shape: type[msgspec.Struct] | None = None  # of the body, where others of its kind have paths of their own
+
+
+class _Reading(msgspec.Struct, forbid_unknown_fields=True):
+    """An SVID is a call of kind "secret" too, and comes over its own socket only."""
+
+    read: str
 
 
 ROUTES: Final[Mapping[str, Route]] = {
     "/v1/tools/call": Route(kind="tool"),
     "/v1/tools/list": Route(kind="tool", fixed=b'{"tool":"%s","args":{}}' % LISTING.encode()),
     "/v1/models/complete": Route(kind="model"),
+    "/v1/secrets/read": Route(kind="secret", shape=_Reading),
 }
 MESSAGES: Final = "/v1/messages/send/"  # and the peer's name
 MAX_WAIT_S: Final = 3600.0  # how long one request may wait for a human; asking again is cheap
@@ -194,7 +204,18 @@ def _check(scope: Scope, route: Route, raw: bytes) -> _Reply | None:
         return _wrong(415, "unknown_type", "the body must be JSON in UTF-8", "send Content-Type: application/json")
     if route.fixed is not None and raw.strip() not in _EMPTY:
         return _wrong(400, "bad_body", "this path takes an empty body or {}")
+    if route.shape is not None and not _fits(raw, route.shape):
+        return _wrong(400, "bad_body", 'this path takes {"read": NAME}')
     return None
+
+
+def _fits(raw: bytes, shape: type[msgspec.Struct]) -> bool:
+    """Whether the body can be this at all; what it is in every letter is the resolver's to say."""
+    try:
+        msgspec.json.decode(raw, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def _wrong(status: int, code: str, reason: str, remedy: str = "") -> _Reply:

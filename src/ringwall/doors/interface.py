@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from ringwall.call import Call, Chunk, Denied, Json, Kind, Last, Trait
+from ringwall.call import Call, Chunk, Denied, Json, Kind, Last, Subject, Trait
 from ringwall.identity.pidfd import HasOptions
 from ringwall.interface import HeldCall, Listener, Origin, Refusal
 
@@ -72,7 +72,7 @@ class Ears(Protocol):
     """Listens to tool servers."""
 
     async def hear(
-        self, tenant: str, launch: str, server: str, client: tuple[Trait, ...], listener: Listener
+        self, who: Subject, launch: str, server: str, client: tuple[Trait, ...], listener: Listener
     ) -> None:
         """Listen to one server until cancelled; returns if that cannot be. ``client``: what the listener's own
         client says of itself."""
@@ -98,6 +98,14 @@ class Runs(Protocol):
 
     async def operate(self, origin: Origin, raw: bytes) -> Acted | Refusal:
         """Do any act but ``run`` from the operator's bytes: ``{"verb": ..., "args": {...}}``."""
+        ...
+
+    async def upload(self, origin: Origin, name: str, data: bytes) -> Json | Refusal:
+        """Keep bytes beside the calls for a moment, recorded nowhere; with a name, add to those. Their name."""
+        ...
+
+    async def download(self, origin: Origin, name: str) -> bytes | Refusal:
+        """Bytes that an act left for this operator, once."""
         ...
 
     async def start(self, origin: Origin, raw: bytes) -> RunStream | Refusal:

@@ -1,4 +1,4 @@
-"""The operators' door: start a run, follow it, feed it, signal it, and ask what runs.
+"""The operators' door: start a run, follow it, feed it, signal it, ask what runs; hand over what no call may carry.
 
 A run is answered with lines of JSON as they come (``application/x-ndjson``). Whoever asks is attested for each
 request; what they ask is decided behind ``Runs``.
@@ -37,7 +37,11 @@ log = logging.getLogger("ringwall.doors")
 
 EOF_HEADER: Final = b"ringwall-eof"
 _RUN: Final = re.compile(rb"/v1/runs/([A-Za-z0-9_-]{1,64})/(stdin|signal|attach)")
+_HANDED: Final = re.compile(rb"/v1/(uploads|downloads)/([0-9a-f]{32})")
+_PIECE: Final = 1 << 20  # bytes of a download that are sent at once
 _METHODS: Final = {
+    "uploads": "POST",
+    "downloads": "GET",
     "run": "POST",
     "operate": "POST",
     "stdin": "POST",
@@ -104,9 +108,15 @@ class OperatorDoor:
                 stream = await self._runs.attach(origin, run)
             await _stream(send, _granted(stream), presence)
             return
+        if verb == "downloads":
+            await _whole(send, await self._downloaded(origin, run))
+            return
         result: Json = None
         record = ""
-        if verb == "operate":
+        if verb == "uploads":
+            _need_bytes(scope)
+            result = await self._uploaded(origin, run, raw)
+        elif verb == "operate":
             _need_json(scope)
             acted = await self._acted(origin, raw, presence)
             result, record = acted.result, acted.record
@@ -132,6 +142,18 @@ class OperatorDoor:
             raise _Wrong(status_of(acted), of_refusal(acted))
         return acted
 
+    async def _uploaded(self, origin: Origin, name: str, raw: bytes) -> Json:
+        kept = await self._runs.upload(origin, name, raw)
+        if isinstance(kept, Refusal):
+            raise _Wrong(status_of(kept), of_refusal(kept))
+        return kept
+
+    async def _downloaded(self, origin: Origin, name: str) -> bytes:
+        found = await self._runs.download(origin, name)
+        if isinstance(found, Refusal):
+            raise _Wrong(status_of(found), of_refusal(found))
+        return found
+
     def _origin(self, scope: Scope) -> Origin:
         connection: OperatorConnection = scope["extensions"][CONNECTION]
         found = self._operators.attest(connection.number)
@@ -141,12 +163,14 @@ class OperatorDoor:
 
 
 def _route(scope: Scope) -> tuple[str, str]:
-    """The verb and the run's id. Raises _Wrong."""
+    """The verb, and the id of a run, of an upload or of a download. Raises _Wrong."""
     path: bytes = scope["raw_path"]
-    found = _RUN.fullmatch(path)
+    found, handed = _RUN.fullmatch(path), _HANDED.fullmatch(path)
     if found is not None:
         verb, run = found[2].decode(), found[1].decode()
-    elif path in {b"/v1/run", b"/v1/operate", b"/v1/status"}:
+    elif handed is not None:
+        verb, run = handed[1].decode(), handed[2].decode()
+    elif path in {b"/v1/run", b"/v1/operate", b"/v1/status", b"/v1/uploads"}:
         verb, run = path[4:].decode(), ""
     else:
         raise _Wrong(404, Problem(code="unknown_path", reason="there is nothing at this path"))
@@ -162,6 +186,14 @@ def _need_json(scope: Scope) -> None:
         raise _Wrong(415, Problem(code="unknown_type", reason="the body must be application/json"))
 
 
+def _need_bytes(scope: Scope) -> None:
+    """Bytes as they are: nothing of them is decoded, parsed or logged."""
+    fields: list[tuple[bytes, bytes]] = scope["headers"]
+    kinds = [value.strip().lower() for name, value in fields if name == b"content-type"]
+    if kinds != [b"application/octet-stream"] or any(name == b"content-encoding" for name, _ in fields):
+        raise _Wrong(415, Problem(code="unknown_type", reason="the body must be application/octet-stream"))
+
+
 def _signal_name(raw: bytes) -> str:
     try:
         return msgspec.json.decode(raw, type=_SignalBody).signal
@@ -174,6 +206,16 @@ def _granted(answer: RunStream | Refusal | None) -> RunStream:
     if isinstance(answer, Refusal):
         raise _Wrong(status_of(answer), of_refusal(answer))
     return cast("RunStream", answer)
+
+
+async def _whole(send: Send, data: bytes) -> None:
+    """Bytes in pieces, each of which waits until the reader has taken the one before."""
+    fields = [(b"content-type", b"application/octet-stream"), (b"content-length", b"%d" % len(data)),
+              (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    for start in range(0, len(data), _PIECE):
+        await send({"type": "http.response.body", "body": data[start : start + _PIECE], "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _stream(send: Send, stream: RunStream, presence: Presence) -> None:

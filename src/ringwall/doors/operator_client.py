@@ -15,6 +15,9 @@ from ringwall.errors import Unavailable
 
 MAX_LINE: Final = 1 << 20  # the core sends output in pieces far smaller
 MAX_ANSWER: Final = 16 << 20
+MAX_DOWNLOAD: Final = 256 << 20  # a backup of the vault
+FIRST_PIECE: Final = 64 << 10  # of an upload, as the door takes it
+PIECE: Final = 1 << 20  # each further one
 STDIN_PIECE: Final = 256 << 10  # one request's worth; the door takes 4 MiB
 
 _Line = dict[str, Any]
@@ -94,6 +97,31 @@ class OperatorClient:
         """
         data = json.dumps({"verb": verb, "args": args}, allow_nan=False).encode()
         return self._ask("POST", "/v1/operate", data, "application/json")
+
+    def upload(self, data: bytes) -> str:
+        """Hand over what no call may carry; the name by which an act takes it, once, within a minute.
+
+        Args:
+            data: at most 64 KiB, but for a backup: that goes in pieces.
+
+        Raises as ``run``.
+
+        """
+        kind = "application/octet-stream"
+        name = str(_object(self._ask("POST", "/v1/uploads", data[:FIRST_PIECE], kind)).get("upload"))
+        for start in range(FIRST_PIECE, len(data), PIECE):
+            self._ask("POST", f"/v1/uploads/{name}", data[start : start + PIECE], kind)
+        return name
+
+    def download(self, name: str) -> bytes:
+        """What an act left to be fetched, once. Raises as ``run``."""
+        with self._request("GET", f"/v1/downloads/{name}") as response:
+            raw = response.read(MAX_DOWNLOAD + 1)
+            if len(raw) > MAX_DOWNLOAD:
+                raise Unavailable("the core's answer is larger than it may be", code="answer_too_large")
+            if response.length:
+                raise http.client.IncompleteRead(raw, response.length)
+            return raw
 
     def status(self) -> Any:
         """What runs. Raises as ``run``."""

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import MappingProxyType
 
 from ringwall.audit.journal import AuditJournal
 from ringwall.call import Call, Denied, Json, Operator
@@ -26,6 +27,7 @@ from ringwall.runtime.helpers import Helpers
 from ringwall.runtime.launch import Launcher
 from ringwall.runtime.operating import STOP, Operating, stopping
 from ringwall.runtime.second import TwoPeople
+from ringwall.runtime.uploads import Uploads
 from ringwall.wall import Wall
 
 Cancel = Callable[[Callable[[Call], bool], Denied], Awaitable[Halted]]
@@ -49,6 +51,7 @@ class Command:
         self._people = TwoPeople(manifest.operators, journal, clock)
         self._tightening: dict[str, Act] = {}
         self.freezes = Freezes()
+        self.uploads = Uploads(clock)
 
     def peers(self, probe: Probe) -> OperatorPeers:
         """Who is at the operator socket."""
@@ -61,9 +64,13 @@ class Command:
         self.freezes.restore((one.type, f"{LOG}/{one.number}", one.time, one.body) for one in found)
 
     def acts(
-        self, *, launcher: Launcher, helpers: Helpers, cancel: Cancel, others: Mapping[str, Act]
+        self, *, launcher: Launcher, helpers: Helpers, cancel: Cancel, others: Mapping[str, Act],
+        tightening: Mapping[str, Act] = MappingProxyType({}),
     ) -> dict[str, Act]:
-        """Every act by its verb, those that need two people behind that rule."""
+        """Every act by its verb, those that need two people behind that rule.
+
+        ``tightening``: those of the others that only tighten, and so happen although a part is down.
+        """
         freezer = Freezer(
             freezes=self.freezes,
             manifest=self._manifest,
@@ -73,7 +80,7 @@ class Command:
             arrived=self._arrivals.at,
             clock=self._clock,
         )
-        self._tightening = {FREEZE: freezer.freeze, STOP: stopping(launcher.runs)}
+        self._tightening = {FREEZE: freezer.freeze, STOP: stopping(launcher.runs), **tightening}
         return self._people.guarded({"thaw": freezer.thaw, **self._tightening, **others})
 
     def operating(self, *, wall: Wall, launcher: Launcher, status: Callable[[], Awaitable[Json]]) -> Operating:
@@ -87,6 +94,7 @@ class Command:
             tightening=self._tightening,
             ahead=self._ahead,
             status=status,
+            uploads=self.uploads,
         )
 
     def _ahead(self, call: Call) -> AbstractContextManager[None]:

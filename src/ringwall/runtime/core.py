@@ -47,19 +47,20 @@ from ringwall.runtime.approving import Approving
 from ringwall.runtime.children import Children
 from ringwall.runtime.command import Command
 from ringwall.runtime.conversations import Conversations
-from ringwall.runtime.counting import Counting, secret_files
+from ringwall.runtime.counting import Counting
 from ringwall.runtime.deciding import Deciding
 from ringwall.runtime.forgetting import Forgetting
 from ringwall.runtime.fronting import PEERS
 from ringwall.runtime.gateway import Gateway, parse_request
 from ringwall.runtime.helpers import Helpers
+from ringwall.runtime.holding import Holding
 from ringwall.runtime.identities import Identities
 from ringwall.runtime.launch import Launcher
 from ringwall.runtime.pinning import Pinning
 from ringwall.runtime.pins import LogPins
 from ringwall.runtime.process import main
 from ringwall.runtime.runs import Tasks
-from ringwall.runtime.secrets import FileSecrets
+from ringwall.runtime.secrets import FileSecrets, secret_files
 from ringwall.runtime.sessions import Sessions
 from ringwall.runtime.shadowing import Shadowing
 from ringwall.runtime.state import State
@@ -67,6 +68,7 @@ from ringwall.runtime.tally import CountingJournal
 from ringwall.runtime.telling import Telling
 from ringwall.runtime.views import Surroundings
 from ringwall.runtime.workload import Workload
+from ringwall.tools.giving import Giving
 from ringwall.wall import Listing, Wall
 
 _PROBED: Final = ("method", "strength", "tree", "sender", "detail", "remedy")
@@ -91,7 +93,7 @@ class Core:
         self.stopping = asyncio.Event()
         self.fault = ""
         self._tasks = Tasks(self._failed)
-        self.secrets = FileSecrets(manifest.secrets)
+        self.files = FileSecrets(manifest.secrets)
         self.around = Surroundings(
             state=state.root,
             core_pid=os.getpid(),
@@ -127,25 +129,25 @@ class Core:
             sessions=self.sessions, labels=self.book, journal=self.journal, clock=self.clock, tasks=self._tasks,
             ids=_call_id, folder=state.root / PEERS,
         )
-        self.gateway = Gateway(manifest=manifest, secrets=self.secrets.value, clock=self.clock)
+        self.giving = Giving()
+        self.holding = Holding(
+            manifest=manifest, state=state, clock=self.clock, journal=self.journal, files=self.files,
+            identities=self.identities, freezes=self.command.freezes, uploads=self.command.uploads,
+            giving=self.giving, counted=self.telling.secret_read,
+        )
+        self.gateway = Gateway(
+            manifest=manifest, secrets=self.holding.using, giving=self.giving, clock=self.clock
+        )
         self.helpers = Helpers(
-            manifest=manifest,
-            state=state,
-            children=children,
-            around=self.around,
-            journal=self.journal,
-            catalogues=self.catalogues,
-            pins=self.pins,
-            confine=self.confine,
-            tasks=self._tasks,
-            clock=self.clock,
+            manifest=manifest, state=state, children=children, around=self.around, journal=self.journal,
+            catalogues=self.catalogues, pins=self.pins, confine=self.confine, tasks=self._tasks, clock=self.clock,
             gateway=self.gateway,
         )
         self.pinning = Pinning(
             catalogues=self.catalogues, pins=self.pins, journal=self.journal, repinned=self.helpers.repinned
         )
         self.approving = Approving(
-            manifest=manifest, journal=self.journal, clock=self.clock, secrets=self.secrets
+            manifest=manifest, journal=self.journal, clock=self.clock, secrets=self.files
         )
         self.deciding = Deciding(manifest, self.clock, self.journal)
         self.policy = self.deciding.backend
@@ -163,12 +165,12 @@ class Core:
             peering=self.conversations.peering,
             sessions=self.sessions,
             journal=self.journal,
-            secrets=self.secrets,
+            known=self.holding.known,
             around=self.around,
             strength=self.registry.probe.strength,
             tallies=self.journal.tallies,
             confine=self.confine,
-            end_session=self.limits.end_session,
+            end_session=self.holding.after(self.limits.end_session, self.sessions),
             standing=self.audit.set_standing,
             freezes=self.command.freezes,
             on_fault=self._failed,
@@ -220,6 +222,7 @@ class Core:
             **self.deciding.acts(),
             **self.shadowing.acts(),
             **self.pinning.acts(),
+            **self.holding.acts(),
             **Forgetting(self.audit, self.sessions.get).acts(),
         }
         return self.command.acts(
@@ -227,6 +230,7 @@ class Core:
             helpers=self.helpers,
             cancel=lambda matching, why: self.wall.cancel(matching, why),  # noqa: PLW0108 (no wall yet)
             others=others,
+            tightening=self.holding.tightening(),
         )
 
     def confine(self, spec: Confinement) -> Confinement:
@@ -243,9 +247,9 @@ class Core:
         effects: Mapping[Kind, Effect] = {
             "tool": self.counting.begins(tools),
             "model": self.counting.begins(
-                ModelEffect(self.manifest, self.helpers.sidecars.get, self.secrets.value)
+                ModelEffect(self.manifest, self.helpers.sidecars.get, self.holding.using)
             ),
-            "secret": self.counting.begins(self.issuing),
+            "secret": self.counting.begins(self.holding.effect(self.issuing)),
             "message": self.counting.begins(self.conversations),
             "operate": Acts(self.launcher, self.acts()),
         }
@@ -305,9 +309,10 @@ class Core:
         self._tasks.start(self.approving.webhook.run())
         await self.policy.status()  # an OPA is asked and given its data before the first call has to wait for it
         await self.counting.open([str(agent.meta["session"]) for agent in inherited])
+        self.identities.reach(self.helpers, self.around, self._tasks)
+        await self.holding.open(self.audit, self.helpers, self.around, self._tasks, inherited)
         await self.helpers.start()
         await self.conversations.serve(self.wall, self.helpers)
-        self.identities.reach(self.helpers, self.around, self._tasks)
         await self.telling.start(self.helpers, self.around, lambda: self.approving.status()["waiting"])
         for agent in inherited:
             await self.launcher.take_over(agent)
@@ -331,6 +336,7 @@ class Core:
         await self.conversations.close()
         await self.gateway.close()
         await self.telling.close()
+        await self.holding.close(for_good=not self.fault)
         self.helpers.stop()
         await self.policy.close()
         await self.counting.close()
@@ -376,6 +382,7 @@ class Core:
             "runs": [run.told() for run in self.launcher.runs.values()],
             "approvals": self.approving.status(),
             "messages": self.conversations.status(),
+            **self.holding.status(),
             **self.command.status(),
             **self.helpers.status(),
         }

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -191,12 +190,6 @@ class Counting:
                 rows.append({"tenant": tenant, "agent": agent.name, "session": session,
                              "limits": await self.ring.show(asked)})
         return rows
-
-
-def secret_files(manifest: Manifest) -> tuple[Path, ...]:
-    """Every file that no view may show: the secrets', the store's password, the key of our bundle endpoint."""
-    others = (manifest.limits.password_file, manifest.identity.publish_key)
-    return (*(secret.file for secret in manifest.secrets.values()), *(one for one in others if one))
 
 
 def _has_budget(limits: Limits) -> bool:

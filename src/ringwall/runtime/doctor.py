@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from ringwall.call import Json
 from ringwall.capability.catalogue import CHANGED
@@ -17,6 +17,7 @@ from ringwall.identity.probe import Probe as IdentityProbe
 from ringwall.runtime.folders import RUN, WRITABLE
 
 Level = Literal["strong", "degraded", "weak", "off"]
+BROKER: Final = "broker-"  # how the names of the processes begin that ask for credentials (``runtime.brokering``)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,8 @@ def _running(status: Mapping[str, Json] | None) -> Sequence[Finding]:
     if status is None:
         return (Finding(area="core", level="off", detail="not running: everything is refused", mend="ringwall up"),)
     return (
-        _guard(status["guard"]), _audit(status["audit"]), *_svid(status.get("svid")), *_problems(status),
+        _guard(status["guard"]), _audit(status["audit"]), *_svid(status.get("svid")), *_vault(status.get("vault")),
+        *_brokers(status.get("processes", [])), *_leases(status.get("leases")), *_problems(status),
         *_frozen(status),
     )
 
@@ -160,6 +162,70 @@ def _published(published: Mapping[str, Json] | None) -> Sequence[Finding]:
     return (Finding(area="publish", level="degraded" if misfits else "strong",
                     detail="; ".join([where, *misfits]),
                     mend="see docs/identity.md, Publishing" if misfits else ""),)
+
+
+def _vault(vault: Mapping[str, Json] | None) -> Sequence[Finding]:
+    """The embedded vault: nothing is said of one that is not there and that no secret needs."""
+    if vault is None or (vault["state"] == "absent" and not vault["needed"] and not vault["fault"]):
+        return ()
+    fault: Mapping[str, str] | None = vault["fault"]
+    if vault["state"] == "open":
+        beside = vault["root"] == "file"
+        detail = f"open, root key generation {vault['generation']} kept by `{vault['root']}`"
+        return (Finding(area="vault", level="degraded" if beside else "strong",
+                        detail=detail + ("; it lies beside the vault: whoever copies the state folder has both"
+                                         if beside else ""),
+                        mend="another `root` in [vault]: docs/root-keys.md" if beside else ""),)
+    level: Level = "off" if vault["needed"] else "degraded"
+    if fault is not None:
+        return (Finding(area="vault", level=level, mend=_opening(fault, str(vault["state"])),
+                        detail=f"{vault['state']}: {fault['cause']}; every use of a kept secret is refused"[:400]),)
+    if vault["state"] == "absent":
+        return (Finding(area="vault", level=level, detail="absent: every use of a kept secret is refused",
+                        mend="ringwall vault init"),)
+    shares: Mapping[str, int] = vault.get("shares") or {}
+    brought = f"; {shares['brought']} of {shares['threshold']} shares are there" if shares else ""
+    return (Finding(area="vault", level=level, detail=f"sealed: every use of a kept secret is refused{brought}",
+                    mend="ringwall vault unseal"),)
+
+
+def _opening(fault: Mapping[str, str], state: str) -> str:
+    """What makes a vault with this fault usable. Unsealing does not help against an older or a lost file."""
+    remedy = fault["remedy"]
+    if state != "sealed" or "ringwall vault" in remedy:
+        return remedy
+    return f"{remedy}; then: ringwall vault unseal" if remedy else "ringwall vault unseal"
+
+
+def _brokers(processes: Sequence[Mapping[str, Json]]) -> Sequence[Finding]:
+    """The processes that ask others for credentials and values."""
+    brokers = [one for one in processes if str(one["name"]).startswith(BROKER)]
+    down = [
+        Finding(area="brokers", level="off" if one["fault"] else "degraded",
+                detail=f"{one['name']} is down: {one['fault'] or 'it starts'}; what it asks for is refused"[:400],
+                mend="it is started again by itself; `ringwall status` says more" if one["fault"] else "")
+        for one in brokers if not one["ready"]
+    ]
+    if not brokers or down:
+        return down
+    names = ", ".join(str(one["name"]) for one in brokers)
+    return (Finding(area="brokers", level="strong", detail=f"up: {names}"),)
+
+
+def _leases(leases: Mapping[str, Json] | None) -> Sequence[Finding]:
+    """Credentials that were made for agents, and those whose provider could not be told that they ended."""
+    if leases is None:
+        return ()
+    if leases["fault"]:
+        return (Finding(area="leases", level="off", detail=f"no credentials are made: {leases['fault']}"[:400],
+                        mend="mend that, then restart `ringwall up`"),)
+    if leases["late"]:
+        what = f"{leases['late']} ended here, and their provider could not be told yet; {leases['first']}"
+        return (Finding(area="leases", level="degraded", detail=what[:400],
+                        mend="it is tried again by itself; `ringwall leases` lists them, docs/leases.md"),)
+    if not leases["held"]:
+        return ()
+    return (Finding(area="leases", level="strong", detail=f"{leases['held']} held, each for 15 minutes at most"),)
 
 
 def _guard(guard: Mapping[str, Json]) -> Finding:

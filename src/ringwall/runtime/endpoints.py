@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from ringwall.identity.svid.authority import EmbeddedAuthority
 from ringwall.identity.svid.interface import Bundle, SystemSvid
 from ringwall.identity.svid.polling import Polling
 from ringwall.manifest.types import Federated, IdentitySettings, Secret
-from ringwall.runtime import views
+from ringwall.runtime import helper_views, views
 from ringwall.runtime.helpers import Helpers
 from ringwall.runtime.runs import Tasks
 from ringwall.runtime.secrets import FileSecrets
@@ -34,6 +35,7 @@ LISTEN_SECONDS: Final = 2.0  # until the next try to listen: the process of a ki
 MAX_PEM: Final = 64 << 10  # bytes: a leaf and what is between it and the root have five thousand
 PART: Final = "bundle"  # our endpoint's ID is spiffe://<trust domain>/ringwall/bundle
 PUBLISHER: Final = "publish"
+START_S: Final = 10.0  # for the process that publishes to import what it needs, on a busy machine
 
 
 class Askers:
@@ -94,6 +96,7 @@ class Publisher:
         self._certificate: bytes | None = None  # of the web, as it was read last
         self._told: tuple[bytes, bytes, dict[str, bytes]] | None = None
         self._news = asyncio.Event()
+        self._served = asyncio.Event()
         self.fault = "not served yet"
 
     def start(self, helpers: Helpers, state: State, around: views.Surroundings, tasks: Tasks) -> None:
@@ -102,6 +105,12 @@ class Publisher:
             return
         self._authority.on_change(self._news.set)
         tasks.start(self._run(helpers, _view(state, around, PUBLISHER, PUBLISHER)))
+
+    async def served(self) -> None:
+        """Return when something has been served, or could not for ``START_S``. At once where nothing is to be."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_S if self._settings.publish else 0.0):
+                await self._served.wait()
 
     def status(self) -> Json:
         """For ``ringwall status`` and ``doctor``; None: nothing is published."""
@@ -154,6 +163,7 @@ class Publisher:
         if wanted != self._told:
             await client.publish(*wanted)
             self._told = wanted
+            self._served.set()
 
     async def _material(self) -> tuple[bytes, bytes]:
         """Certificate and key (PEM), as they are now. Raises RingwallError."""
@@ -183,7 +193,7 @@ def _client(helpers: Helpers, name: str, view: Callable[[], Confinement], up: Ca
 
 
 def _view(state: State, around: views.Surroundings, name: str, owner: str) -> Callable[[], Confinement]:
-    return lambda: views.endpoint_view(name=name, uid=state.uid(owner), around=around)
+    return lambda: helper_views.endpoint_view(name=name, uid=state.uid(owner), around=around)
 
 
 def _listening(address: str) -> socket.socket:

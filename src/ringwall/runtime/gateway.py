@@ -20,9 +20,11 @@ from ringwall.manifest.types import Manifest, ToolServer
 from ringwall.tools.credentials import Credentials
 from ringwall.tools.ears import Ears
 from ringwall.tools.effect import ToolEffect
+from ringwall.tools.giving import Giving
 from ringwall.tools.mcp_ops import RESERVED
 from ringwall.tools.outward import Outward
 from ringwall.tools.sidecar_client import SidecarClient
+from ringwall.vault.interface import Secrets
 from ringwall.wire.models import wire
 from ringwall.wire.models.interface import Api
 
@@ -32,15 +34,18 @@ class Gateway:
 
     Args:
         manifest: which servers and models there are, and for whom.
-        secrets: a secret's value by name. Raises RingwallError.
+        secrets: their values, and credentials for calls.
+        giving: hands credentials to workers.
         clock: for tokens and idle sessions.
 
     """
 
-    def __init__(self, *, manifest: Manifest, secrets: Callable[[str], bytes], clock: Clock) -> None:
+    def __init__(self, *, manifest: Manifest, secrets: Secrets, giving: Giving, clock: Clock) -> None:
         self._manifest = manifest
         self._clock = clock
         self.offers = ManifestOffers(manifest)
+        self._secrets = secrets
+        self.giving = giving
         self._credentials = Credentials(manifest, secrets, clock)
         self._outward = Outward(manifest, self._credentials)
         self._mcp: McpDoor | None = None
@@ -59,7 +64,8 @@ class Gateway:
     ) -> ToolEffect:
         """What runs calls of tools."""
         return ToolEffect(
-            sidecars, unchanged, servers=self._manifest.tools, outward=self._outward, credentials=self._credentials
+            sidecars, unchanged, servers=self._manifest.tools, outward=self._outward, credentials=self._credentials,
+            secrets=self._secrets, giving=self.giving,
         )
 
     async def listed(self, tenant: str, server: ToolServer, sidecar: SidecarClient) -> list[Json]:

@@ -37,12 +37,12 @@ def _server(server: ToolServer) -> ServerConfig:
     kind: Literal["pipes", "mcp", "http"] = "mcp" if server.mcp else "http" if server.outward else "pipes"
     tokens = (server.oauth.token_url,) if server.oauth else ()
     return ServerConfig(
-        builtin=builtins[server.builtin],
+        builtin=builtins.get(server.builtin, ""),
         kind=kind,
         url=server.mcp,
         prefixes=(*server.http, *((server.url + "/",) if server.url else ()), *tokens),
         private=server.private,
-        network=server.network,
+        network=server.reaches,
         asks=tuple(ask for op, ask in ANSWERS.items() if op in server.ops),
         max_bytes=server.max_bytes,
         timeout_s=float(server.timeout_s),

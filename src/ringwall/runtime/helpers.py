@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -18,7 +19,7 @@ from ringwall.errors import RingwallError, Unavailable
 from ringwall.guard.client import GuardClient
 from ringwall.interface import Journal
 from ringwall.manifest.types import Manifest, ToolServer
-from ringwall.runtime import loopback, views
+from ringwall.runtime import helper_views, loopback, views
 from ringwall.runtime.children import Child, Children
 from ringwall.runtime.folders import WRITABLE, unwritable
 from ringwall.runtime.gateway import Gateway, complete
@@ -83,12 +84,13 @@ class Helpers:
         self.guard = GuardClient(on_fault=lambda: self.kill("guard"))
         self.sidecars: dict[str, SidecarClient] = {}
         self.problems: dict[str, str] = {}
+        self._sooner = asyncio.Event()
 
     async def start(self) -> None:
         """Start the guard and every sidecar, then list every server's tools. Raises RingwallError on a time-out."""
         self.service(
             "guard",
-            lambda: views.guard_view(uid=self._state.uid("guard"), around=self._around),
+            lambda: helper_views.guard_view(uid=self._state.uid("guard"), around=self._around),
             [socket.SOCK_STREAM],
             self._connect_guard,
         )
@@ -162,7 +164,7 @@ class Helpers:
 
         self.service(
             f"sidecar-{tenant}",
-            lambda: views.sidecar_view(
+            lambda: helper_views.sidecar_view(
                 tenant=tenant, uid=self._state.uid(f"{tenant}/sidecar"), around=self._around
             ),
             [socket.SOCK_STREAM, socket.SOCK_SEQPACKET],
@@ -187,10 +189,19 @@ class Helpers:
 
     async def _register_later(self, tenant: str, server: ToolServer) -> None:
         """Ask again until it answers."""
+        sooner = self._sooner
         for pause in itertools.chain(AGAIN_S, itertools.repeat(AGAIN_S[-1])):
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await sooner.wait()
+            sooner = self._sooner  # before it is asked: what comes meanwhile counts for the next time
             if await self._listed(tenant, server):
                 return
+
+    def ask_again(self) -> None:
+        """Ask servers that could not be listed now, and not later: a secret that they want may be there."""
+        self._sooner.set()
+        self._sooner = asyncio.Event()
 
     async def _listed(self, tenant: str, server: ToolServer) -> bool:
         try:
@@ -251,14 +262,17 @@ class Helpers:
         errors = await words.open()
         in_r, in_w = os.pipe()
         out_r, out_w = os.pipe()
+        theirs = {0: in_r, 1: out_w, 2: errors}
+        if server.worker:
+            theirs[3] = await self._gateway.giving.open(tenant, name)
         try:
-            child = await self._children.spawn(spec, {0: in_r, 1: out_w, 2: errors})
+            child = await self._children.spawn(spec, theirs)
         except BaseException:
             os.close(in_w)
             os.close(out_r)
             raise
         finally:
-            for number in (in_r, out_w, errors):
+            for number in theirs.values():
                 os.close(number)
         self._servers[tenant, name] = (child, words)
         await self._journal.note(
@@ -279,6 +293,7 @@ class Helpers:
 
     def _end_server(self, tenant: str, name: str) -> None:
         found = self._servers.pop((tenant, name), None)
+        self._gateway.giving.close(tenant, name)
         if found is not None:
             if not found[0].ended.done():
                 self._children.signal(found[0], signal.SIGKILL)

@@ -127,6 +127,12 @@ class Identities:
         if self._callers is not None:
             self._callers.start(helpers, around)
 
+    async def published(self) -> None:
+        """Return when our keys can be fetched where they are published; at once if that is nowhere, and after
+        ``endpoints.START_S`` in any case."""
+        if self._publisher is not None:
+            await self._publisher.served()
+
     def _foreign(self, connection: Connection, why: Denied) -> None:
         """Somebody else wrote to an agent's connection. An agent can have that done in floods: it is counted."""
         launch = connection.launch

@@ -27,11 +27,11 @@ from ringwall.runtime.children import Child, Children, Inherited
 from ringwall.runtime.freeze import Freeze, Freezes
 from ringwall.runtime.peering import Peering
 from ringwall.runtime.runs import Run, Tally, Tasks
-from ringwall.runtime.secrets import FileSecrets
 from ringwall.runtime.sessions import Session, Sessions
 from ringwall.runtime.state import State
 from ringwall.runtime.unattested import NONE, Unattested
 from ringwall.runtime.workload import SOCKET, Workload, entitled
+from ringwall.vault.interface import Owner
 
 STDIN: Final = 0  # its place among the held descriptors
 MAX_TASK: Final = 16 << 10  # characters; a task is an instruction, not a document
@@ -93,7 +93,7 @@ class Launcher:
         peering: Peering,
         sessions: Sessions,
         journal: Journal,
-        secrets: FileSecrets,
+        known: Callable[[Owner], Callable[[], tuple[bytes, ...]]],
         around: views.Surroundings,
         strength: str,
         tallies: dict[str, Tally],
@@ -112,7 +112,7 @@ class Launcher:
         self._peering = peering
         self._sessions = sessions
         self._journal = journal
-        self._secrets = secrets
+        self._known = known
         self._around = around
         self._strength = strength
         self._tallies = tallies
@@ -289,7 +289,7 @@ class Launcher:
             stdin=ours[0],
             stdout=ours[1],
             stderr=ours[2],
-            secrets=self._secrets.values(),
+            secrets=self._known(Owner(tenant=takeover.tenant, agent=agent.name, role=agent.role)),
             tally=tally,
             confined=takeover.confined,
             kill=lambda signum: self._children.signal(child, signum),

@@ -59,7 +59,7 @@ def familiar(agent: Agent) -> dict[str, str]:
 def with_outlet(spec: Confinement, server: ToolServer) -> Confinement:
     """A tool server's view, with the proxy of its tenant's sidecar on its own 127.0.0.1 where its manifest names
     hosts: the one port it may connect to, and the variables by which programs find it."""
-    if not server.network:
+    if not server.reaches:
         return spec
     proxy = f"http://127.0.0.1:{OUTLET}"
     names = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")

@@ -11,12 +11,13 @@ import msgspec
 
 from ringwall.call import Call, Denied, Event, Json, Last, Operator, Verdicts, as_object, subject_name
 from ringwall.doors.interface import Acted
-from ringwall.errors import AuditError, BadInput, Refused, RingwallError
+from ringwall.errors import AuditError, BadInput, Limited, Refused, RingwallError
 from ringwall.interface import HeldCall, Journal, Origin, Refusal, Stopped
 from ringwall.manifest.types import Operators
 from ringwall.runtime.acts import RUN, Act, Arrivals, arguments
 from ringwall.runtime.launch import Launcher
 from ringwall.runtime.runs import Run
+from ringwall.runtime.uploads import MAX_WHOLE, Uploads
 from ringwall.wall import Wall
 
 # What may be forwarded to an agent; SIGSTOP and the like would hold the terminal without saying why.
@@ -24,6 +25,8 @@ FORWARDED: Final = frozenset(
     {"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGWINCH"}
 )
 STOP: Final = "stop"
+CARRIED: Final = frozenset({"vault.init", "vault.unseal", "vault.put", "vault.rotate", "vault.restore"})
+"""The acts that take something beside the call: whoever has none of them can hand in nothing."""
 # Codes of a part that does not answer; anything else that a ring says is a decision.
 DOWN: Final = frozenset({"audit_unavailable", "guard_unavailable", "policy_error", "ring_failed"})
 
@@ -47,6 +50,7 @@ class Operating:
         tightening: verb -> the act itself, for those that only tighten and so happen although a part is down.
         ahead: what holds while an act is under way.
         status: what runs.
+        uploads: what no call may carry.
 
     """
 
@@ -61,6 +65,7 @@ class Operating:
         tightening: Mapping[str, Act],
         ahead: Callable[[Call], AbstractContextManager[None]],
         status: Callable[[], Awaitable[Json]],
+        uploads: Uploads,
     ) -> None:
         self._wall = wall
         self._launcher = launcher
@@ -70,6 +75,7 @@ class Operating:
         self._tightening = dict(tightening)
         self._ahead = ahead
         self._status = status
+        self._uploads = uploads
 
     async def start(self, origin: Origin, raw: bytes) -> AsyncGenerator[dict[str, Json], None] | Refusal:
         """An operator's ``run``: a call like any other; what it starts is then followed."""
@@ -152,6 +158,28 @@ class Operating:
         except AuditError:
             self._journal.count(event)
             return ""
+
+    async def upload(self, origin: Origin, name: str, data: bytes) -> Json | Refusal:
+        """Keep bytes for an act to come. Nothing is recorded of one who may; the act that takes them is."""
+        who = origin.subject
+        if not isinstance(who, Operator) or not self._operators.verbs(who.name, who.uid) & CARRIED:
+            return self._may(origin, "vault.put") or _no_operator()
+        try:
+            kept = name or self._uploads.inward.put(who, data)
+            size = self._uploads.inward.add(who, kept, data) if name else len(data)
+        except RingwallError as fault:
+            return _refusal(fault)
+        return {"upload": kept, "bytes": size}
+
+    async def download(self, origin: Origin, name: str) -> bytes | Refusal:
+        """What an act left for this operator; the act was recorded."""
+        who = origin.subject
+        if not isinstance(who, Operator):
+            return _no_operator()
+        try:
+            return self._uploads.outward.take(who, name, limit=MAX_WHOLE)
+        except RingwallError as fault:
+            return _refusal(fault)
 
     def _may(self, origin: Origin, verb: str, run: str = "") -> Refusal | None:
         """Whether an operator's role has this verb, for what is no call of its own; it is counted."""
@@ -244,6 +272,15 @@ async def _follow(run: Run, started: dict[str, Json] | None) -> AsyncGenerator[d
         yield {"started": started}
     async for line in run.stream():
         yield dict(line)
+
+
+def _refusal(fault: RingwallError) -> Refusal:
+    wait = fault.retry_after if isinstance(fault, Limited) else None
+    return Refusal(code=fault.code, reason=fault.cause, remedy=fault.remedy, retry_after=wait)
+
+
+def _no_operator() -> Refusal:
+    return Refusal(code="operator_only", reason="only an operator may ask for this")
 
 
 def _failed(last: Last | None, record: str, otherwise: str) -> Refusal:

@@ -8,10 +8,11 @@ control sequence or a secret is held back until more comes or the stream ends.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ringwall import regex
+from ringwall.clock import Clock
 
 # ECMA-48: CSI (ESC [ ... final), OSC/DCS/SOS/PM/APC strings (ESC ] ... BEL or ESC \), other escapes, and the
 # same in their 8-bit UTF-8 form (U+0080-U+009F); then every C0 control but tab, newline and carriage return.
@@ -30,17 +31,54 @@ _UNFINISHED: Final = regex.raw(
 )
 MAX_HELD: Final = 4096  # an escape string longer than this is dropped as it stands: no terminal needs one
 WITHHELD: Final = b"[secret withheld]"
+MAX_SECRETS: Final = 1000  # the newest that one stream looks for: an agent that runs for weeks is given many
+LOOK_S: Final = 1.0  # files and leases are looked up so often at most; the vault says when it changed
+
+
+class Held:
+    """What must not stand in an agent's output, now: values are put, opened and made while it runs.
+
+    Args:
+        look: finds all there is.
+        version: differs when that may be something else.
+        clock: for ``LOOK_S``.
+
+    """
+
+    def __init__(self, look: Callable[[], tuple[bytes, ...]], version: Callable[[], object], clock: Clock) -> None:
+        self._look = look
+        self._version = version
+        self._clock = clock
+        self._seen: object = None
+        self._until = 0.0
+        self._found: tuple[bytes, ...] = ()
+
+    def __call__(self) -> tuple[bytes, ...]:
+        """The same object as before, if nothing was looked up."""
+        seen, now = self._version(), self._clock.monotonic()
+        if seen != self._seen or now >= self._until:
+            self._seen, self._until, self._found = seen, now + LOOK_S, self._look()
+        return self._found
 
 
 class OutputFilter:
     """One stream of one agent. ``secrets``: exact byte strings that never pass."""
 
     def __init__(self, secrets: Sequence[bytes] = ()) -> None:
-        self._secrets = tuple(sorted({s for s in secrets if s}))
+        self._learned: Sequence[bytes] = ()
+        self._secrets: tuple[bytes, ...] = ()
+        self.learn(secrets)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._raw = b""
         self._clean = b""
         self._covered = 0  # bytes at the start of _clean that belong to a secret already withheld
+
+    def learn(self, secrets: Sequence[bytes]) -> None:
+        """These do not pass from now on either. What was learned before stays: the agent may still know it."""
+        if secrets is not self._learned:
+            self._learned = secrets
+            newest = dict.fromkeys(filter(None, secrets))
+            self._secrets = (*(old for old in self._secrets if old not in newest), *newest)[-MAX_SECRETS:]
 
     def feed(self, data: bytes) -> bytes:
         """Take what was printed; give what may be shown by now."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
-import resource
 import signal
 import socket
 import sys
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 
+from ringwall import hidden
 from ringwall.errors import ManifestError, RingwallError
 from ringwall.runtime import control
 from ringwall.runtime.children import Children
@@ -23,15 +22,7 @@ from ringwall.runtime.state import State
 if TYPE_CHECKING:
     from ringwall.runtime.core import Core  # which imports us, to be an entry point
 
-PR_SET_DUMPABLE: Final = 4  # linux/prctl.h
 CANNOT_START: Final = 2  # an exit code that the supervisor does not answer with a restart
-
-
-def harden() -> None:
-    """No core dump, no ptrace, no /proc/<pid>/mem for processes of the same user."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        raise RingwallError("the core's memory cannot be protected (prctl PR_SET_DUMPABLE)", code="not_hardened")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -64,7 +55,7 @@ def main(make: type[Core]) -> int:
         make: the core to run; only tests, benchmarks and the ablation suite have another than ``core.Core``.
 
     """
-    harden()
+    hidden.hide()
     options = arguments().parse_args()
     try:
         return uvloop.run(serve(options, make))

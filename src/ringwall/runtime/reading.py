@@ -8,10 +8,11 @@ from ringwall.capability.resources import parse_pattern
 from ringwall.manifest.load import load
 from ringwall.manifest.place import check_place, writable_folders
 from ringwall.manifest.types import Manifest
+from ringwall.vault.brokers.scopes import inexpressible
 
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest at ``path``. Raises ManifestError with every fault found."""
-    manifest = load(path, check_pattern=parse_pattern)
+    manifest = load(path, check_pattern=parse_pattern, check_scope=inexpressible)
     check_place(path, writable_folders(manifest))
     return manifest

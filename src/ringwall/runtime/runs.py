@@ -65,7 +65,7 @@ class Run:
         stdin: int,
         stdout: int,
         stderr: int,
-        secrets: tuple[bytes, ...],
+        secrets: Callable[[], tuple[bytes, ...]],
         tally: Tally,
         confined: bool,
         kill: Callable[[int], None],
@@ -80,8 +80,8 @@ class Run:
         self._stdin = stdin
         self._lines: asyncio.Queue[Mapping[str, Json] | None] = asyncio.Queue(WAITING)
         self._pumps = [
-            asyncio.create_task(self._pump("stdout", stdout, OutputFilter(secrets))),
-            asyncio.create_task(self._pump("stderr", stderr, OutputFilter(secrets))),
+            asyncio.create_task(self._pump("stdout", stdout, secrets)),
+            asyncio.create_task(self._pump("stderr", stderr, secrets)),
         ]
         self._writing = asyncio.Lock()
         self._watchers = 0
@@ -101,15 +101,16 @@ class Run:
             **self.tally.summary(),
         }
 
-    async def _pump(self, name: str, number: int, screen: OutputFilter) -> None:
+    async def _pump(self, name: str, number: int, secrets: Callable[[], tuple[bytes, ...]]) -> None:
         """Read one stream to its end, filtered."""
-        loop = asyncio.get_running_loop()
+        screen, loop = OutputFilter(), asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=PIECE)
         transport, _ = await loop.connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(number, "rb", buffering=0)
         )
         try:
             while data := await reader.read(PIECE):
+                screen.learn(secrets())
                 await self._put(name, screen.feed(data))
             await self._put(name, screen.finish())
         finally:

@@ -16,7 +16,9 @@ from ringwall.runtime.acts import Act
 
 DEADLINE_S: Final = 900.0  # for the second operator: long enough to be fetched, too short to be forgotten
 MAX_PROPOSED: Final = 64  # of one operator at a time: nobody's proposals keep another's out
-REASON: Final = "reason"  # the one argument that each says in their own words
+BESIDE: Final = ("reason", "upload", "answers")
+"""What each says in their own words, and what each hands in of their own: an act that takes an upload names its
+hash as well, and compares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +110,8 @@ class TwoPeople:
 
 
 def _wanted(args: Json) -> Json:
-    """What both must ask for alike: everything but their reasons."""
-    return {name: value for name, value in args.items() if name != REASON}
+    """What both must ask for alike: everything but their reasons, and the names of what they handed in."""
+    return {name: value for name, value in args.items() if name not in BESIDE}
 
 
 def _event(kind: str, call: Call, body: Mapping[str, Json]) -> Event:

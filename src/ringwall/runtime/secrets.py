@@ -1,29 +1,30 @@
-"""Secrets from files, until the vault exists: mode 0600, owned by this user, outside every view."""
+"""Secrets from files: mode 0600, owned by this user, outside every view."""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from ringwall.errors import RingwallError
-from ringwall.manifest.types import Secret
+from ringwall.manifest.types import Manifest, Secret
 
 MAX_SECRET: Final = 64 << 10  # bytes; keys and tokens are far smaller
 
 
 class FileSecrets:
-    """Reads a secret when it is used; keeps the values only to recognise them in output."""
+    """Reads a secret when it is used, and keeps none."""
 
     def __init__(self, secrets: Mapping[str, Secret]) -> None:
-        self._secrets = dict(secrets)
+        self._secrets = {name: secret for name, secret in secrets.items() if secret.source == "file"}
 
     def value(self, name: str) -> bytes:
         """The secret's bytes without the closing newline. Raises RingwallError with what to mend."""
         secret = self._secrets.get(name)
         if secret is None:
-            raise RingwallError(f"there is no secret {name}", code="unknown_secret")
+            raise RingwallError(f"there is no secret {name} in a file", code="unknown_secret")
         try:
             # NONBLOCK: a FIFO in its place would hold up the core; it is refused below.
             number = os.open(secret.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -50,12 +51,13 @@ class FileSecrets:
             )
         return value
 
-    def values(self) -> tuple[bytes, ...]:
-        """All that can be read now, for the output filter; what cannot be read cannot be used either."""
-        found: list[bytes] = []
-        for name in self._secrets:
-            try:
-                found.append(self.value(name))
-            except RingwallError:
-                continue
-        return tuple(found)
+
+def secret_files(manifest: Manifest) -> tuple[Path, ...]:
+    """Every file that no view may show: secrets', the store's password, the bundle endpoint's key, what opens the
+    vault's root key."""
+    others = (
+        manifest.limits.password_file, manifest.identity.publish_key, manifest.vault.identity,
+        manifest.vault.pin_file,
+    )
+    kept = (secret.file for secret in manifest.secrets.values() if secret.source == "file")
+    return (*kept, *(one for one in others if one))

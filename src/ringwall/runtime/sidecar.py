@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import uvloop
 
+from ringwall import hidden
 from ringwall.clock import SystemClock
 from ringwall.errors import BadInput, Unavailable
 from ringwall.peers.protocol import (
@@ -377,6 +378,7 @@ async def _run() -> int:
 
 def main() -> int:
     """Run on descriptors 3 and 4. Exit code 0: the core's link closed, or SIGTERM; 1: the core spoke nonsense."""
+    hidden.hide()  # what calls carry passes through: keys of models, tokens
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run())
 

@@ -14,7 +14,7 @@ from ringwall.errors import Unavailable
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.identity.spire.agent import CALL_SECONDS, SpireAgent, direct
 from ringwall.identity.spire.connector import CONNECTED
-from ringwall.runtime import views
+from ringwall.runtime import helper_views, views
 from ringwall.runtime.helpers import Helpers
 from ringwall.runtime.state import State
 
@@ -60,7 +60,8 @@ class Callers:
         made = _Connector()
         uid = self._state.uid(f"{who.tenant}/agent/{who.agent}")
         name = f"spire-{who.tenant}-{who.agent}"[:MAX_NAME]
-        helpers.service(name, lambda: views.connector_view(name=name, uid=uid, around=around, path=self._path),
+        path = self._path
+        helpers.service(name, lambda: helper_views.connector_view(name=name, uid=uid, around=around, path=path),
                         (socket.SOCK_SEQPACKET,), made.attach)
         return made
 

@@ -21,7 +21,7 @@ from ringwall.guard.interface import Direction, Findings, Guard
 from ringwall.identity.pidfd import HasOptions
 from ringwall.interface import Effect, Journal
 from ringwall.manifest.types import Manifest
-from ringwall.runtime import views
+from ringwall.runtime import helper_views, views
 from ringwall.runtime.helpers import Helpers
 from ringwall.runtime.state import State
 from ringwall.telemetry.calls import Calls, HeardJournal, OnwardEffect
@@ -75,6 +75,10 @@ class Telling:
     def _counted(self, result: Result, number: int) -> None:
         self.metrics.spans[result].inc(number)
 
+    def secret_read(self) -> None:
+        """An agent read a secret itself."""
+        self.metrics.reads.inc()
+
     def disk(self) -> Disk:
         """The disk of the log, with each sync measured."""
         return _TimedDisk(self.metrics, self._clock)
@@ -104,7 +108,7 @@ class Telling:
             self._end = lambda: helpers.kill(EXPORTER)
             uid = self._state.uid(EXPORTER)
             helpers.service(
-                EXPORTER, lambda: views.endpoint_view(name=EXPORTER, uid=uid, around=around, module=SERVICE),
+                EXPORTER, lambda: helper_views.endpoint_view(name=EXPORTER, uid=uid, around=around, module=SERVICE),
                 [socket.SOCK_STREAM], self._connect)
         if self._manifest.telemetry.metrics:
             page = MetricsPage(self.metrics, lambda: self._now(helpers, held), self._clock)

@@ -28,6 +28,7 @@ _SHARED: Final = frozenset({Path("/tmp"), Path("/var/tmp"), Path("/var"), Path("
 _PARTS: Final = ("bin", "sbin", "lib", "lib64", "libexec")  # of an installation; what lies beside may be private
 _SYSTEM: Final = tuple(Path(name) for name in ("/usr", "/bin", "/sbin", "/lib", "/lib64"))  # always shown
 _NO_HOME: Final[Mapping[str, str]] = MappingProxyType({"HOME": "/"})
+WORKER: Final = "ringwall.tools.builtins.serve"
 _MAX_LINKS: Final = 4  # from a virtual environment to the interpreter behind it
 _MAX_CONFIG: Final = 64 << 10  # bytes of a pyvenv.cfg
 
@@ -176,21 +177,21 @@ def _refuse_own_program(agent: Agent, program: Path) -> None:
         )
 
 
-def _package() -> Bind:
+def package() -> Bind:
     """The folder that holds Ringwall's package (``src`` or site-packages), so that ``import ringwall`` works in an
     editable installation too. The folder and not the package: Python lists it to find the package."""
     here = str(Path(ringwall.__file__).parent.parent)
     return Bind(here, here)
 
 
-def _real(folder: Path, target: Path | str, *, writable: bool = False) -> Bind:
+def real(folder: Path, target: Path | str, *, writable: bool = False) -> Bind:
     """A bind's source has no symbolic link in it: the zygote follows none."""
     return Bind(str(folder.resolve()), str(target), writable)
 
 
 def own_python() -> tuple[Bind, ...]:
     """The interpreter and packages that run Ringwall itself, for its own children."""
-    return (*python_binds([Path(sys.prefix), Path(sys.base_prefix)]), _package())
+    return (*python_binds([Path(sys.prefix), Path(sys.base_prefix)]), package())
 
 
 def _environment(**more: str) -> Mapping[str, str]:
@@ -217,7 +218,7 @@ def _distinct(binds: Sequence[Bind]) -> tuple[Bind, ...]:
     )
 
 
-def _confinement(
+def confinement(
     *,
     name: str,
     argv: Sequence[str],
@@ -275,8 +276,8 @@ def agent_view(
     door_port = loopback.door if loopback is not None else None
     _refuse_own_program(agent, program)
     shown = [around.check(folder) for folder in (cwd, *agent.read_only, *program_prefixes(program))]
-    folders = [_real(folder, folder) for folder in dict.fromkeys((*shown, cwd))]
-    return _confinement(
+    folders = [real(folder, folder) for folder in dict.fromkeys((*shown, cwd))]
+    return confinement(
         name="agent",
         argv=(str(program), *command[1:]),
         env={
@@ -290,10 +291,10 @@ def agent_view(
         cwd=str(cwd),
         binds=[
             *python_binds(program_prefixes(program)),
-            _package(),
+            package(),
             *folders,
-            _real(door, DOOR),
-            _real(workspace, "/workspace", writable=True),
+            real(door, DOOR),
+            real(workspace, "/workspace", writable=True),
         ],
         tmp_mib=256,
         uid=uid,
@@ -305,12 +306,26 @@ def agent_view(
     )
 
 
+def worker_arguments(server: ToolServer) -> tuple[str, ...]:
+    """What a built-in with a process of its own is told: where to ask, and nothing secret."""
+    return (
+        server.builtin, server.url,
+        *(("--region", server.region) if server.region else ()),
+        *(("--ca", str(server.ca_file)) if server.ca_file is not None else ()),
+        "--seconds", str(server.timeout_s),
+    )  # fmt: skip
+
+
 def server_view(*, server: ToolServer, uid: int | None, around: Surroundings) -> Confinement:
     """A tool server: its own folders, no network, no environment of anybody's."""
     readable = [around.check(folder) for folder in server.read_only]
     writable = [around.check_writable(folder) for folder in server.writable]
-    if server.python:
-        command: tuple[str, ...] = (sys.executable, "-m", "ringwall.tools.serve", server.python)
+    if server.worker:
+        command: tuple[str, ...] = (sys.executable, "-m", WORKER, *worker_arguments(server))
+        prefixes = own_python()
+        readable += [server.ca_file] if server.ca_file is not None else []
+    elif server.python:
+        command = (sys.executable, "-m", "ringwall.tools.serve", server.python)
         prefixes = own_python()
     else:
         program = find_program(server.command[0], Path("/"), os.environ.get("PATH", os.defpath))
@@ -320,79 +335,19 @@ def server_view(*, server: ToolServer, uid: int | None, around: Surroundings) ->
             around.check(part)
         prefixes = python_binds(installation)
     path = [str(folder) for folder in readable] if server.python else []
-    return _confinement(
+    return confinement(
         name=f"server-{server.name}",
         argv=command,
         env={"HOME": "/tmp", **({"PYTHONPATH": ":".join(path)} if path else {})},  # noqa: S108
         cwd=str(writable[0]) if writable else "/",
         binds=[
             *prefixes,
-            *(_real(folder, folder) for folder in readable),
-            *(_real(folder, folder, writable=True) for folder in writable),
+            *(real(folder, folder) for folder in readable),
+            *(real(folder, folder, writable=True) for folder in writable),
         ],
         tmp_mib=64,
         uid=uid,
         profile="server",
-        limits=SERVER_LIMITS,
-        self_test=around.probes(),
-    )
-
-
-def guard_view(*, uid: int | None, around: Surroundings) -> Confinement:
-    """The guard: Ringwall's own code to read, one descriptor to talk over."""
-    return _confinement(
-        name="guard",
-        argv=(sys.executable, "-m", "ringwall.guard.service", "--second-filter"),
-        binds=own_python(),
-        tmp_mib=1,
-        uid=uid,
-        profile="guard",
-        limits=GUARD_LIMITS,
-        self_test=around.probes(),
-    )
-
-
-def sidecar_view(*, tenant: str, uid: int | None, around: Surroundings) -> Confinement:
-    """A tenant's sidecar: the host's network to call out, no file of anybody's."""
-    probes = tuple(probe for probe in around.probes() if probe.kind != "connect_tcp")
-    return _confinement(
-        name=f"sidecar-{tenant}",
-        argv=(sys.executable, "-m", "ringwall.runtime.sidecar"),
-        binds=own_python(),
-        tmp_mib=16,
-        uid=uid,
-        profile="sidecar",
-        limits=SIDECAR_LIMITS,
-        self_test=probes,
-    )
-
-
-def endpoint_view(*, name: str, uid: int | None, around: Surroundings,
-                  module: str = "ringwall.identity.endpoint.service") -> Confinement:
-    """A process that asks one bundle endpoint, serves ours, or tells a collector: as a sidecar, the host's network
-    and no file."""
-    probes = tuple(probe for probe in around.probes() if probe.kind != "connect_tcp")
-    return _confinement(
-        name=name,
-        argv=(sys.executable, "-m", module),
-        binds=own_python(),
-        tmp_mib=1,
-        uid=uid,
-        profile="sidecar",
-        limits=SERVER_LIMITS,
-        self_test=probes,
-    )
-
-
-def connector_view(*, name: str, uid: int | None, around: Surroundings, path: Path) -> Confinement:
-    """What connects to a SPIRE agent as one agent's uid: that socket's folder, nothing to write, no network."""
-    return _confinement(
-        name=name,
-        argv=(sys.executable, "-m", "ringwall.identity.spire.connector", f"{SPIRE}/{path.name}"),
-        binds=[*own_python(), _real(path.parent, SPIRE)],
-        tmp_mib=1,
-        uid=uid,
-        profile="guard",
         limits=SERVER_LIMITS,
         self_test=around.probes(),
     )

@@ -92,6 +92,7 @@ class Metrics:
                                       "durable.", SHORT)
         self.sync = self._histogram("ringwall_log_sync_seconds", "One fdatasync of a log.", SHORT)
         self.streams = self._gauge("ringwall_streams_open", "Calls whose answer still comes as a stream.")
+        self.reads = self._counter("ringwall_secret_reads", "Secrets that agents read themselves.")
         self.broken = self._counter("ringwall_telemetry_faults", "Calls that could not be counted: a fault of "
                                     "Ringwall's own.")
         self._gauge("ringwall_build_info", "1, for this version.", ("version", "python")).labels(
