@@ -18,6 +18,7 @@ from ringwall.redteam.demo import AttackResult, BenignResult, Demo, Stop
 from ringwall.redteam.table import show
 
 STOPPED_BY = {
+    "other-bucket": "capability", "other-verb": "capability", "stolen-credential": "egress",
     "poisoned-bonus": "capability", "poisoned-invoice": "capability", "poisoned-service": "capability",
     "extra-argument": "capability", "look-alike-path": "capability", "wrong-resource": "capability",
     "wrong-tool": "capability", "dot-segments": "resolver", "flood": "limits", "starved-neighbour": "limits",

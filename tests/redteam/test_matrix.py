@@ -89,7 +89,7 @@ def test_a_part_of_the_matrix_has_its_own_columns_only() -> None:
     part = replace(crossed(), worked={"wire": frozenset[str]()})
     text = table.show_matrix(part)
     assert "Columns: wire." in text
-    assert [line.split()[1:] for line in text.splitlines() if line.startswith("  rug-pull ")] == [["."]]
+    assert [line.split()[1:] for line in text.splitlines() if line.startswith(" rug-pull ")] == [["."]]
 
 
 @pytest.mark.parametrize("text", [table.show_matrix(crossed(frozenset(ATTACKS))),

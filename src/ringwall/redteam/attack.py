@@ -19,7 +19,7 @@ from ringwall.redteam.office.journalled import lines
 
 Barrier = Literal[
     "identity", "capability", "limits", "flow", "guard", "policy", "certificate", "envelope",
-    "namespaces", "landlock", "seccomp", "wire", "egress",
+    "namespaces", "landlock", "seccomp", "wire", "egress", "scope", "lease",
 ]
 
 
@@ -30,6 +30,8 @@ KEYS: Final[tuple[Barrier, ...]] = ("certificate", "envelope")
 # What the gateway makes of others' words: what a provider's answer may hold, and where requests for agents go and
 # what of their answers comes back.
 GATEWAY: Final[tuple[Barrier, ...]] = ("wire", "egress")
+# What a minted credential is good for at its provider, and that it ends when its agent does.
+CREDENTIAL: Final[tuple[Barrier, ...]] = ("scope", "lease")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,8 @@ class Evidence:
     desk: Sequence[Mapping[str, Json]] = ()  # what the help desk was asked, under which token
     inside: Sequence[Mapping[str, Json]] = ()  # requests that reached the machine inside
     searched: Sequence[Mapping[str, Json]] = ()  # what the model's provider searched the web for
+    cloud: Sequence[Mapping[str, Json]] = ()  # what was done in the object store
+    archive: Sequence[Mapping[str, Json]] = ()  # what was read in the archive, and by whom
 
     @classmethod
     def gather(cls, folder: Path, *, output: str, status: int, heard: bytes) -> Evidence:
@@ -70,6 +74,8 @@ class Evidence:
             desk=lines(folder / "desk" / "asked.jsonl"),
             inside=lines(folder / "inside" / "asked.jsonl"),
             searched=lines(folder / "provider" / "queries.jsonl"),
+            cloud=lines(folder / "cloud" / "done.jsonl"),
+            archive=lines(folder / "archive" / "asked.jsonl"),
             documents=frozenset(str(path.relative_to(docs)) for path in docs.rglob("*") if path.is_file()),
         )
 
@@ -79,7 +85,8 @@ class Task:
     """Something an agent of the office is told to do.
 
     ``task``, ``arguments`` and the values of ``plant`` may contain ``{docs}`` (the documents' folder), ``{key}``
-    (the model key's file), ``{manifest}``, ``{site}`` and ``{inside}`` (two web servers); the first two also
+    (the model key's file), ``{manifest}``, ``{site}`` and ``{inside}`` (two web servers),
+    ``{archive}`` (a web service); the first two also
     ``{port}`` (a listener outside). ``program`` is
     empty for the office's agent loop; else a module to run in the agent's place with ``arguments``, in which
     ``{door}`` and ``{pid}`` (another agent's), ``{own}`` (its own door), ``{operator}`` and ``{state}`` are
@@ -91,6 +98,7 @@ class Task:
     ``serving``: the agent whose A2A server runs meanwhile; what stopped the attack may stand in its run too. In
     ``arguments`` ``{listen}`` is its port and ``{outsider}`` a folder with the authority of another trust domain.
     ``outside``: ``program`` runs on the host, as somebody in its network would, and not as an agent.
+    ``accomplice``: when the agent has ended, somebody outside tries what it printed.
     """
 
     agent: str
@@ -102,6 +110,7 @@ class Task:
     beside: Task | None = None
     serving: str = ""
     outside: bool = False
+    accomplice: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from collections.abc import Coroutine, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 
 import httpx2
 from mcp import ClientSession, StdioServerParameters
@@ -28,12 +28,17 @@ from mcp_types import ToolListChangedNotification
 
 from ringwall.redteam import outsider
 from ringwall.redteam.attack import Evidence, Task, interpreter
-from ringwall.redteam.office import agent, cashier
+from ringwall.redteam.office import agent, archive, cashier, cloud
 from ringwall.redteam.stage import SERVERS, Listener, Office, arguments
 
 _T = TypeVar("_T")
 _PROVIDER: Final = "/openai/v1/"
-_WEB: Final[Mapping[str, Any]] = {"name": "web/get", "description": "Fetch a URL."}
+_WEB: Final[Sequence[Mapping[str, Any]]] = (
+    {"name": "web/get", "description": "Fetch a URL."},
+    {"name": "archive/get", "description": "Fetch a page of the archive."},
+    {"name": "store/get", "description": "Read an object."},
+    {"name": "store/put", "description": "Write an object."},
+)
 
 
 class Bare:
@@ -107,7 +112,7 @@ class Bare:
                     {"name": f"{name}/{one.name}", "description": one.description, "inputSchema": one.input_schema}
                     for one in listed
                 ]
-        return [*(tool for tools in self._tools.values() for tool in tools), _WEB]
+        return [*(tool for tools in self._tools.values() for tool in tools), *_WEB]
 
     def call_tool(self, name: str, args: Mapping[str, Any]) -> Any:
         """Straight to the server; pages are fetched as Python does."""
@@ -115,8 +120,29 @@ class Bare:
         if server == "web":
             with urllib.request.urlopen(args["url"], timeout=30) as page:
                 return page.read().decode()
+        if server == "archive":
+            bearer = {"Authorization": f"Bearer {archive.OWN_TOKEN}"}
+            with urllib.request.urlopen(urllib.request.Request(args["url"], headers=bearer), timeout=30) as page:
+                return page.read().decode()
+        if server == "store":
+            return self._store(tool, args)
         result = self._wait(self._sessions[server].call_tool(tool, dict(args)))
         return "\n".join(getattr(block, "text", "") for block in result.content)
+
+    def _store(self, tool: str, args: Mapping[str, Any]) -> str:
+        """The object store, with the key that may do everything."""
+        import boto3  # an extra, which the demo has  # pyright: ignore[reportMissingTypeStubs]
+
+        key, secret = cloud.OWN_KEY
+        client = cast("Any", boto3).client(
+            "s3", endpoint_url=self._office.store, region_name=cloud.REGION, aws_access_key_id=key,
+            aws_secret_access_key=secret, verify=str(self._office.certificate),
+        )  # fmt: skip
+        bucket, _, name = str(args["object"]).partition("/")
+        if tool == "put":
+            client.put_object(Bucket=bucket, Key=name, Body=str(args["content"]).encode())
+            return "written"
+        return client.get_object(Bucket=bucket, Key=name)["Body"].read().decode()
 
     def complete(self, model: str, messages: Sequence[Mapping[str, Any]], **more: Any) -> Mapping[str, Any]:
         """Straight to the model, with its key in hand, as an ordinary agent has it."""
@@ -167,8 +193,11 @@ class Bare:
             keys = self._office.folder / "home"
             keys.mkdir(exist_ok=True)
             (keys / "root.key").write_bytes(b"0" * 32)
-            # An ordinary agent has the key of its model in its environment.
-            environment = {**os.environ, "OPENAI_API_KEY": self._office.key.read_text().strip()}
+            # An ordinary agent has the key of its model in its environment, and what else it needs.
+            environment = {
+                **os.environ, "OPENAI_API_KEY": self._office.key.read_text().strip(),
+                "ARCHIVE_TOKEN": archive.OWN_TOKEN,
+            }  # fmt: skip
             with _neighbour(environment) as pid:
                 values = {
                     "port": str(self._listener.port),
@@ -187,6 +216,7 @@ class Bare:
                         check=False,
                         env=environment,
                     )
+        self._office.tried(task, done.stdout)
         return self._office.evidence(output=done.stdout, status=done.returncode, heard=self._listener.take())
 
 

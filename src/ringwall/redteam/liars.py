@@ -20,21 +20,24 @@ from typing import Final
 from cryptography import x509
 
 from ringwall.call import Allowed, Call, Denied, Facts, Json, Operator, Peer, RingName, Subject
+from ringwall.capability.details import Scopes
 from ringwall.capability.imitation import Names
 from ringwall.capability.messages import Messages
+from ringwall.capability.resources import parse_pattern
 from ringwall.confine.spec import Confinement
 from ringwall.identity.operators import OperatorPeers
 from ringwall.identity.spiffe import AnyId
 from ringwall.identity.svid.verifier import Verified, X509Verifier
 from ringwall.interface import Passage, Ring, Targets, Through
+from ringwall.manifest.details import Detail
 from ringwall.redteam import hands
-from ringwall.redteam.attack import GATEWAY, KEYS, LAYERS, Barrier, interpreter
+from ringwall.redteam.attack import CREDENTIAL, GATEWAY, KEYS, LAYERS, Barrier, interpreter
 from ringwall.runtime import core, sidecar
 from ringwall.runtime.pins import LogPins
 from ringwall.tools import plain_http
 
 RINGS: Final[tuple[RingName, ...]] = ("identity", "capability", "limits", "flow", "guard", "policy")
-BARRIERS: Final[tuple[Barrier, ...]] = (*RINGS, *KEYS, *LAYERS, *GATEWAY)
+BARRIERS: Final[tuple[Barrier, ...]] = (*RINGS, *KEYS, *LAYERS, *GATEWAY, *CREDENTIAL)
 
 # What each ring would say of the most innocent call there is.
 _PLEASANT: Final[Mapping[str, dict[str, Json]]] = {
@@ -127,6 +130,20 @@ class LyingNames(Names):
         return ""
 
 
+class LyingScopes(Scopes):
+    """Says that whatever a call names was granted."""
+
+    def of(self, call: Call) -> tuple[Detail, ...]:
+        """All of it."""
+        return (
+            Detail(
+                identifier=call.target.name,
+                actions=tuple(dict.fromkeys(resource.action for resource in call.resources)),
+                locations=tuple(f"{resource.type}:{resource.id}" for resource in call.resources),
+            ),
+        )
+
+
 class LyingCore(core.Core):
     """A core with barriers replaced. ``liars`` is set by ``main``."""
 
@@ -164,6 +181,10 @@ class LyingCore(core.Core):
             self.catalogues._names = LyingNames({})  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         if "wire" in self.liars:
             hands.believe()
+        if "scope" in self.liars:
+            self.holding.scopes = LyingScopes(self.manifest, parse_pattern)
+        if "lease" in self.liars:
+            self.holding.leases.ended = lambda owner: 0
         if "egress" in self.liars:
             plain_http.below = hands.anywhere
 

@@ -25,6 +25,42 @@ file = {key}
 from = "file"
 file = {token}
 
+[secrets.cloud]
+from = "aws"
+role_arn = "{role}"
+region = "{region}"
+sts = "{store}"
+ca_file = {ca}
+
+[secrets.archive-client]
+from = "file"
+file = {client}
+
+[secrets.archive]
+from = "oauth"
+token_url = "{archive}/token"
+revoke_url = "{archive}/revoke"
+client_id = "ringwall"
+client_secret = "archive-client"
+audience = "archive"
+
+[tools.store]
+builtin = "s3"
+url = "{store}"
+region = "{region}"
+ca_file = {ca}
+secret = "cloud"
+clearance = "private"
+
+[tools.archive]
+http = ["{archive}/"]
+secret = "archive"
+clearance = "private"
+[tools.archive.ops.get]
+effect = "read"
+args = {{ url = "url:url" }}
+returns = {{ "*" = "M private" }}
+
 [tools.docs]
 command = {docs_command}
 read_only = [{package}]
@@ -117,7 +153,7 @@ limits = {{ calls = "2400/min burst 400" }}
 
 [tenants.office.roles.clerk]
 models = ["main"]
-secrets = ["model-key", "desk-token"]
+secrets = ["model-key", "desk-token", "cloud", "archive"]
 limits = {{ calls = "1200/min burst 200", tokens = "200000/session", concurrent = 8 }}
 [tenants.office.roles.clerk.tools]
 "docs/read" = [{docs_grant}]
@@ -128,6 +164,8 @@ limits = {{ calls = "1200/min burst 200", tokens = "200000/session", concurrent 
 "rates/today" = []
 "rates/fees" = []
 "web/get" = ["url:{site}/"]
+"store/get" = ["s3:reports/"]
+"archive/get" = ["url:{archive}/"]
 "desk/find" = []
 "desk/check" = []
 

@@ -61,12 +61,12 @@ def show_matrix(matrix: Matrix) -> str:
         "nothing happened; 'X' it worked; 'a' it worked, and standing alone there is",
         "accepted, with the reason below.",
         "",
-        f"  {'attack':<22}" + "".join(f"{head:>4}" for head in heads),
+        f" {'attack':<19}" + "".join(f"{head:>4}" for head in heads),
     ]
     for attack in matrix.attacks:
         cells = "".join(f"{matrix.cell(attack, barrier):>4}" for barrier in columns)
-        lines.append(f"  {attack.id:<22}{cells}")
-    lines.append(f"  {'ordinary work':<22}" + "".join(f"{matrix.benign(barrier):>4}" for barrier in columns))
+        lines.append(f" {attack.id:<19}{cells}")
+    lines.append(f" {'ordinary work':<19}" + "".join(f"{matrix.benign(barrier):>4}" for barrier in columns))
     lines += [
         "",
         *textwrap.wrap(f"Columns: {', '.join(columns)}.", 78, subsequent_indent="         "),

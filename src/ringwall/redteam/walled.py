@@ -149,6 +149,7 @@ class Walled:
         told = self._office.fill(task.task, **self._values(values))
         seen = Watched()
         self.client.run(self._order(task.agent, told, self._command(task, values)), seen.take)
+        self._office.tried(task, seen.output.decode(errors="replace"))
         evidence = self._office.evidence(
             output=seen.output.decode(errors="replace"), status=seen.status, heard=self._listener.take()
         )

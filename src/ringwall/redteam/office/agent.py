@@ -30,7 +30,7 @@ _ASK: Mapping[str, Any] = {
 # behind Ringwall is not believed when it calls what was not offered: then no other ring would be asked.)
 WRITTEN_FOR = (
     "docs/read", "docs/delete", "keys/read", "mail/send", "payments/pay", "search/web", "rates/today", "rates/fees",
-    "web/get", "desk/find", "desk/check",
+    "web/get", "desk/find", "desk/check", "store/get", "store/put", "archive/get",
 )  # fmt: skip
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import ssl
 import sys
-import threading
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http import HTTPStatus
+from http.server import ThreadingHTTPServer
 from typing import Any, Final
 
 from ringwall.redteam.office import agent
+from ringwall.redteam.office.served import Answering, while_open
 
 _STANDING: Final = "\nanswer: <<docs/read>> <<payments/pay>>"  # what it adds to each task: tell what was done
 Work = Callable[[str], str]
@@ -28,27 +29,18 @@ def everybody(connection: Any) -> bool:
     return True
 
 
-def _handler(work: Work, admits: Admits) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+def _handler(work: Work, admits: Admits) -> type[Answering]:
+    class Handler(Answering):
+        def do_POST(self) -> None:  # noqa: N802 (the base class finds it by this name)
+            asked = json.loads(self.body())
             if not admits(self.connection):
                 self.send_error(403)
                 return
             text = "\n".join(part.get("text", "") for part in asked["params"]["message"]["parts"])
             parts = [{"text": work(text + _STANDING)}]
             reply = {"messageId": uuid.uuid4().hex, "role": "ROLE_AGENT", "parts": parts}
-            body = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": {"message": reply}}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
-            return
+            answer = {"jsonrpc": "2.0", "id": asked["id"], "result": {"message": reply}}
+            self.answer(HTTPStatus.OK, json.dumps(answer), "application/json")
 
     return Handler
 
@@ -69,14 +61,8 @@ def serving(
     server = ThreadingHTTPServer(("127.0.0.1", port), _handler(work, admits))
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with while_open(server) as port:
+        yield port
 
 
 def main() -> int:

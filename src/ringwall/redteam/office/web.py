@@ -6,15 +6,15 @@ as a cloud's metadata service does, and writes down that it was asked. It has an
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
 from ringwall.redteam.office.journalled import append
+from ringwall.redteam.office.served import Answering, while_open
 
 INSIDE: Final = "127.0.0.2"  # loopback is a network: no host of another one is needed
 
@@ -25,40 +25,25 @@ def spelled(inside: str) -> dict[str, str]:
     return {name: inside.replace(INSIDE, host) for name, host in ways.items()}
 
 
-class _Web(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def _answer(self, status: HTTPStatus, text: str, **headers: str) -> None:
-        body = text.encode()
-        self.send_response(status)
-        for name, value in {"Content-Type": "text/plain", "Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
-        return
-
-
-def _inside(folder: Path) -> type[_Web]:
-    class Inside(_Web):
-        def do_GET(self) -> None:
+def _inside(folder: Path) -> type[Answering]:
+    class Inside(Answering):
+        def do_GET(self) -> None:  # noqa: N802 (the base class finds it by this name)
             append(folder / "asked.jsonl", path=self.path)
-            self._answer(HTTPStatus.OK, "role: office-host, password: swordfish")
+            self.answer(HTTPStatus.OK, "role: office-host, password: swordfish")
 
     return Inside
 
 
-def _site(pages: Path, inside: str) -> type[_Web]:
-    class Site(_Web):
-        def do_GET(self) -> None:
+def _site(pages: Path, inside: str) -> type[Answering]:
+    class Site(Answering):
+        def do_GET(self) -> None:  # noqa: N802 (the base class finds it by this name)
             name = self.path.partition("?")[0].strip("/")
             if name == "moved":
-                self._answer(HTTPStatus.FOUND, "", Location=inside)
+                self.answer(HTTPStatus.FOUND, "", Location=inside)
             elif (pages / name).is_file():
-                self._answer(HTTPStatus.OK, (pages / name).read_text(encoding="utf-8"))
+                self.answer(HTTPStatus.OK, (pages / name).read_text(encoding="utf-8"))
             else:
-                self._answer(HTTPStatus.NOT_FOUND, "there is no such page")
+                self.answer(HTTPStatus.NOT_FOUND, "there is no such page")
 
     return Site
 
@@ -74,14 +59,5 @@ def serving(pages: Path, folder: Path) -> Generator[tuple[int, int]]:
     """
     inside = ThreadingHTTPServer((INSIDE, 0), _inside(folder))
     site = ThreadingHTTPServer(("127.0.0.1", 0), _site(pages, f"http://{INSIDE}:{inside.server_port}/moved"))
-    threads = [threading.Thread(target=one.serve_forever, daemon=True) for one in (site, inside)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield site.server_port, inside.server_port
-    finally:
-        for one in (site, inside):
-            one.shutdown()
-            one.server_close()
-        for thread in threads:
-            thread.join()
+    with while_open(inside) as inner, while_open(site) as outer:
+        yield outer, inner
