@@ -6,6 +6,7 @@ With ``--check`` only says which are out of date (exit 1).
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ _CLI_INTRO = """\
 
 <!-- Written by scripts/gen_docs.py from src/ringwall/cli/; do not edit. -->
 """
+_EXAMPLES = re.compile("\b\n((?:  .*\n?)+)")  # click's mark of lines that it must not wrap, and these
 
 
 def cli_page() -> str:
@@ -48,7 +50,7 @@ def _command(command: click.Command, name: str) -> Iterator[str]:
     yield ""
     yield f"    {name} {' '.join(command.collect_usage_pieces(context))}"
     yield ""
-    yield inspect.cleandoc(click.unstyle(command.help or "").replace("\b\n", ""))
+    yield _EXAMPLES.sub(_as_code, inspect.cleandoc(click.unstyle(command.help or "")))
     yield ""
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     if options:
@@ -61,6 +63,10 @@ def _command(command: click.Command, name: str) -> Iterator[str]:
             found = command.get_command(context, inner)
             if found is not None and not found.hidden:
                 yield from _command(found, f"{name} {inner}")
+
+
+def _as_code(found: re.Match[str]) -> str:
+    return "".join(f"  {line}" for line in found[1].splitlines(keepends=True))
 
 
 def _option(option: click.Option) -> str:

@@ -22,7 +22,7 @@ compile() { # $1: output file; $2: what is resolved; the rest: options
   mv "$out.new" "$out"
 }
 
-compile requirements.txt pyproject.toml --group build
+compile requirements.txt pyproject.toml --extra aws --group build # the demo has a bucket
 compile requirements-dev.txt pyproject.toml --group dev --group build --constraint requirements.txt
 compile requirements-bench.txt pyproject.toml --group bench --constraint requirements-dev.txt
 # Judges and examples that want other versions than we do.

@@ -32,6 +32,7 @@ from ringwall.call import (
 from ringwall.errors import AuditError
 from ringwall.identity.spiffe import SpiffeId
 from ringwall.interface import Origin, Seq, Targets
+from ringwall.vault.interface import Credential
 from ringwall.wall import Wall
 
 T = TypeVar("T")
@@ -236,3 +237,20 @@ class World:
     def ends(self) -> list[str]:
         """Who settled, and with which end, in order."""
         return [line for line in self.trace if ":leave:" in line]
+
+
+class NamedSecrets:
+    """Secrets with the same value for everybody, by name. Implements ``vault.interface.Secrets``."""
+
+    def __init__(self, read: Callable[[str], bytes]) -> None:
+        self._read = read
+
+    async def value(self, who: SpiffeId, launch: LaunchId, name: str) -> bytes:
+        return self._read(name)
+
+    async def own(self, tenant: str, name: str) -> bytes:
+        return self._read(name)
+
+    async def credential(self, call: Call, name: str) -> Credential:
+        values = {"access_token": self._read(name).decode()}
+        return Credential(lease="lease", secret=name, expires_at=2e9, values=values)

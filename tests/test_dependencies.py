@@ -45,7 +45,14 @@ def wanted_here() -> dict[str, str]:
 def licence(package: str) -> str:
     found = importlib.metadata.metadata(package)
     classifiers = [line for line in found.get_all("Classifier") or [] if line.startswith("License")]
-    return " ".join([found.get("License-Expression") or found.get("License") or "", *classifiers])
+    stated = " ".join([found.get("License-Expression") or found.get("License") or "", *classifiers]).strip()
+    return stated or shipped(package)
+
+
+def shipped(package: str) -> str:
+    """Of a package that says nothing about its licence but brings its text."""
+    texts = [file.read_text() for file in importlib.metadata.files(package) or () if file.name == "LICENSE"]
+    return "MIT" if any("Permission is hereby granted, free of charge" in text for text in texts) else ""
 
 
 def test_every_dependency_is_locked_and_both_locks_agree() -> None:

@@ -17,12 +17,14 @@ MAX_LINES = 400  # beyond that a file is several things
 
 # What each package may import besides itself: DESIGN.md section 4. A name that ends in "." is a whole package.
 CORE = ("call", "errors", "clock", "interface", "regex")
-SHARED = (*CORE, "identity.spiffe", "manifest.types", "manifest.peers", "wire.")  # and each package's interface.py
+SHARED = (*CORE, "hidden", "identity.spiffe", "manifest.types", "manifest.audiences", "manifest.details",
+          "manifest.peers", "wire.")
+"""Besides these, each package's interface.py."""
 EVERYTHING = ("",)
-SDK: tuple[str, ...] = ("errors", "_client", "aio")  # what an agent imports: nothing of the runtime
+SDK: tuple[str, ...] = ("errors", "_client", "_secret", "aio")  # what an agent imports: nothing of the runtime
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "": SDK, "_client": SDK, "aio": SDK,
-    "errors": (), "clock": (), "regex": (),
+    "": SDK, "_client": SDK, "_secret": SDK, "aio": SDK,
+    "errors": (), "clock": (), "regex": (), "hidden": ("errors",),
     "call": ("identity.spiffe", "errors"),
     "interface": CORE,
     "running": CORE,
@@ -31,7 +33,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "wire": CORE,
     "manifest": SHARED,
     "identity": SHARED, "capability": SHARED, "limits": SHARED, "flow": SHARED, "policy": SHARED, "audit": SHARED,
-    "approvals": SHARED, "keys": SHARED, "confine": SHARED, "telemetry": SHARED,
+    "approvals": SHARED, "keys": SHARED, "confine": SHARED, "telemetry": SHARED, "store": SHARED,
+    # Brokers ask providers with the sidecar's HTTP client.
+    "vault": (*SHARED, "tools.addresses", "tools.authorities", "tools.builtins.amazon", "tools.outside"),
     # One link to the sidecar carries tools and peers.
     "tools": (*SHARED, "peers.protocol"),
     "peers": (*SHARED, "manifest.peers", "tools.", "identity.svid."),
