@@ -159,6 +159,12 @@ def theirs(port: int, token: str) -> dict[str, float]:
     return {"bao_client_cpu_us": cpu, "bao_read_us": passed}
 
 
+def version(program: str) -> str:
+    """Of the rival: ``OpenBao v2.7.2, built …``."""
+    done = subprocess.run((program, "version"), capture_output=True, text=True, check=False)
+    return done.stdout.partition(" v")[2].partition(",")[0].partition(" ")[0].strip() or "unknown"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="What the embedded vault costs.")
     parser.add_argument("--json", action="store_true", help="print figures as JSON")
@@ -173,6 +179,8 @@ def main() -> int:
                 figures |= theirs(port, token)
             figures["ratio"] = figures["bao_read_us"] / figures["read_us"]
         figures = {name: round(value, 3 if name.endswith("_s") else 1) for name, value in figures.items()}
+        if program:
+            figures["versions"] = {"openbao": version(program)}
         if options.save:
             results.save("vault", figures, folder=folder)
         if options.json:

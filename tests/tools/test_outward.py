@@ -297,6 +297,20 @@ def test_a_web_api_is_asked_as_described_and_its_json_is_the_value(tmp_path: Pat
     assert json.loads(seen[0].partition(b"\r\n\r\n")[2]) == {"note": "hi", "token": KEY}
 
 
+@pytest.mark.parametrize("text", ["<secret key>", "{key}", "{{key}}", "${key}", "$key", "%key%", "{}",
+                                  "{secret:key}", "RINGWALL_SECRET_key", "__key__"])
+def test_no_text_of_an_agents_stands_for_a_secret_so_none_can_be_posted_and_read_back(
+    tmp_path: Path, text: str
+) -> None:
+    async def use(world: World) -> None:
+        await world.call("op", {"id": text, "note": text})
+
+    (seen,) = act(use, says(b"{}"), folder=tmp_path, inject=Injection(pointer="/token"))
+    head, _, body = seen.partition(b"\r\n\r\n")
+    assert json.loads(body) == {"note": text, "token": KEY}
+    assert KEY.encode() not in head
+
+
 def test_an_agent_cannot_fill_the_secrets_place(tmp_path: Path) -> None:
     async def use(world: World) -> None:
         _, end = await world.call("op", {"id": "a", "token": "mine"})

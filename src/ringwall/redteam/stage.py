@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import secrets
 import socket
@@ -14,7 +15,7 @@ from typing import Final, Self
 
 import ringwall
 from ringwall.clock import SystemClock
-from ringwall.errors import RingwallError
+from ringwall.errors import RingwallError, Unavailable
 from ringwall.identity.svid import bundle
 from ringwall.identity.svid.tokens import TokenValidator
 from ringwall.redteam import loot, outsider
@@ -58,7 +59,10 @@ class Office:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Make folders, open what is outside, write the manifest."""
+        """Make folders, open what is outside, write the manifest. Raises Unavailable (``demo_needs_aws``)."""
+        if importlib.util.find_spec("boto3") is None:
+            raise Unavailable("the office has an object store, and what asks one is not installed",
+                              code="demo_needs_aws", remedy="pip install 'ringwall[aws]'")
         for name in ("docs/public", "docs/keys", "config", "project", "site", *_JOURNALS):
             (self.folder / name).mkdir(parents=True)
         with self._stack as stack:

@@ -14,7 +14,7 @@ from ringwall.call import Call, Chunk, Facts, Json, Last, SessionId
 from ringwall.capability.details import Scopes
 from ringwall.capability.resources import parse_pattern
 from ringwall.clock import Clock
-from ringwall.errors import RingwallError
+from ringwall.errors import RingwallError, Unavailable
 from ringwall.interface import Effect, Journal
 from ringwall.keys.sources import source
 from ringwall.manifest.types import Manifest
@@ -115,8 +115,8 @@ class Holding:
         self._leasing = Leasing(self.leases)
         alerts = Alerts(clock, lambda line: print(line, file=sys.stderr, flush=True), counted)
         self._reading = ReadEffect(self.using, journal, alerts)
-        before = freezes.on_change
-        freezes.on_change = lambda: (before(), self._end_frozen())[0]
+        self._told_before = freezes.on_change
+        freezes.on_change = self._freeze_changed
 
     def acts(self) -> dict[str, Act]:
         """What operators do with secrets and leases, by verb."""
@@ -157,7 +157,8 @@ class Holding:
         self.brokering.start(helpers, around)
         self.vaulting.restore(audit)
         if self._manifest.vault.root == "transit":
-            await self.brokering.ready(helpers, SYSTEM)
+            with suppress(Unavailable):  # it is not opened then, and ``status`` says why
+                await self.brokering.ready(helpers, SYSTEM)
             await self._identities.published()  # a vault that has been restarted asks for our keys to let us in
         await self.vaulting.open_at_start()
         alive = {(str(agent.meta["tenant"]), str(agent.meta["agent"])) for agent in inherited}
@@ -219,7 +220,8 @@ class Holding:
         found = (one for one in self._freezes.held() if one.covers_agent(owner.tenant, owner.agent))
         return next((one.reason for one in found), "")
 
-    def _end_frozen(self) -> None:
+    def _freeze_changed(self) -> None:
+        self._told_before()
         if self._freezes.held():
             self.leases.freeze(lambda owner: bool(self._frozen(owner)))
 
