@@ -28,6 +28,10 @@ def leases(ctx: click.Context, agent: str, tenant: str, prefix: str, state: Path
     """
     if ctx.invoked_subcommand is None:
         _list(state, _chosen("", agent, tenant, prefix), as_json=as_json)
+        return
+    for name in ctx.params:  # what is read here reaches no subcommand: `--state X revoke` would ask another core
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"write the options behind `{ctx.invoked_subcommand}`")
 
 
 @leases.command("list")

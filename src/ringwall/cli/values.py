@@ -89,7 +89,7 @@ def _piped(limit: int) -> bytes:
 def _typed(what: str) -> bytes:
     """Twice, because nobody sees it."""
     first = _asked(what)
-    if first != _asked(f"{what} again"):
+    if first and first != _asked(f"{what} again"):
         raise BadInput("the two are not the same", code="not_the_same", remedy="try again")
     return first
 

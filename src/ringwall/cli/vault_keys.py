@@ -113,6 +113,8 @@ def rotate_root(state: Path, *, confirm: bool, as_json: bool) -> None:
     """
     wanted = common.operate(state, "vault.status", {}, as_json=as_json)
     order: dict[str, Json] = {"what": "root"}
+    if confirm and wanted["asks"] != "shares":
+        raise click.UsageError("--confirm is for shares, and this root key has none: leave it out")
     if confirm:
         order["upload"] = hand_in(state, _once("share", as_json=as_json), as_json=as_json)
     elif wanted["asks"] == "passphrase":

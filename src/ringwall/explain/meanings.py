@@ -90,6 +90,29 @@ _CODES: Final[Mapping[str, str]] = MappingProxyType({
         "No provider can give a credential for just what the call names, and a wider one is given to nobody. The "
         "agent must name something else."
     ),
+    "vault_absent": "There is no vault yet. An operator makes it: `ringwall vault init`.",
+    "vault_sealed": "Kept secrets are refused until an operator opens the vault: `ringwall vault unseal`.",
+    "no_such_secret": (
+        "No value was put for this agent in its role. `ringwall vault list TENANT` has what there is; "
+        "`ringwall vault put TENANT/AGENT NAME`, or with --broker for what Ringwall itself shows to a provider."
+    ),
+    "secret_deleted": (
+        "The newest version is deleted, and an older one is never used in its place. `ringwall vault undelete`, or "
+        "`ringwall vault put` for a new one."
+    ),
+    "secret_destroyed": "The newest version is gone for good. `ringwall vault put` makes a new one.",
+    "broker_unavailable": (
+        "The process that makes the tenant's credentials was down, and is started again by itself. If it stays so, "
+        "`ringwall status` has its last words."
+    ),
+    "provider_denied": (
+        "Who makes the credential refused. Its own log says why; here look at the secret's role or client, its "
+        "audience and its login."
+    ),
+    "provider_unreachable": (
+        "Who makes the credential did not answer. Look at the secret's address in the manifest, `private` for an "
+        "address that is not public, and its ca_file."
+    ),
     "definition_changed": (
         "The tool's definition is not the one that was reviewed. `ringwall pins show TENANT TOOL` shows the "
         "difference; `ringwall pins accept TENANT TOOL` pins the new one once it is reviewed."

@@ -198,10 +198,12 @@ class Vaulting:
                 raise BadInput(f"no agent of {tenant.name} has a role with the secret {order.name}",
                                code="unknown_agent", remedy="name it in a role's `secrets`, or name one agent")
             return owners
-        known = order.agent in tenant.agents and (not order.role or order.role in tenant.roles)
-        if order.agent and not known:
-            raise BadInput(f"{tenant.name} has no agent {order.agent[:64]!r} in this role", code="unknown_agent",
+        if order.agent and order.agent not in tenant.agents:
+            raise BadInput(f"{tenant.name} has no agent {order.agent[:64]!r}", code="unknown_agent",
                            remedy="one of " + ", ".join(tenant.agents))
+        if order.role and order.role not in tenant.roles:
+            raise BadInput(f"{tenant.name} has no role {order.role[:64]!r}", code="unknown_agent",
+                           remedy="one of " + ", ".join(tenant.roles))
         return [self._owner(order)]
 
     def _owner(self, order: _Of) -> Owner:

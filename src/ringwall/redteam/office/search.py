@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 
 from ringwall.redteam.office.journalled import append, lines
 
@@ -33,7 +34,7 @@ def web(query: str) -> str:
         return _fetched(query) if "://" in query else f"no results for {query}"
     except OSError as stopped:
         fault = str(stopped)
-        raise
+        raise ToolError(f"the link cannot be fetched: {fault}") from stopped  # foreseen: no traceback beside the demo
     finally:
         append(file, query=query, fault=fault)
 
