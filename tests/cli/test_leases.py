@@ -77,6 +77,7 @@ def test_renewing_shows_how_long_it_lives_now(core: Core) -> None:
 
 
 @pytest.mark.parametrize("words", [["revoke"], ["revoke", "--agent", "ana"], ["renew"], ["--agent", "acme/"],
-                                   ["revoke", "--agent", "acme/ana", "--tenant", "other"]])
+                                   ["revoke", "--agent", "acme/ana", "--tenant", "other"],
+                                   ["--tenant", "acme", "list"], ["--state", "/other", "revoke", "l1"]])
 def test_wrong_use_is_told_before_anything_is_asked(core: Core, words: list[str]) -> None:
     assert (say(*words).exit_code, core.asked) == (common.WRONG_USE, [])

@@ -84,7 +84,11 @@ def test_a_value_from_a_pipe_loses_one_newline_and_one_from_a_file_nothing(core:
         assert core.read() == kept
     file = tmp_path / "value"
     file.write_bytes(b"a\n")
-    assert say("put", "acme/ana", "key", "--file", str(file)).exit_code == 0
+    file.chmod(0o644)
+    told = say("put", "acme/ana", "key", "--file", str(file))
+    assert (told.exit_code, f"other users of this machine can read {file}" in told.stderr) == (0, True)
+    file.chmod(0o600)
+    assert say("put", "acme/ana", "key", "--file", str(file)).stderr == ""
     assert core.read() == b"a\n"
 
 
@@ -109,7 +113,7 @@ def test_an_empty_or_too_large_value_never_leaves_the_command(core: Core, typed:
 
 
 def test_a_terminal_is_asked_twice_and_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = ["one", "one", "one", "two", ""]
+    answers = ["one", "one", "one", "two", "", ""]
     asked = list[str]()
 
     def typed(prompt: str, stream: Any) -> str:
@@ -123,7 +127,12 @@ def test_a_terminal_is_asked_twice_and_shows_nothing(monkeypatch: pytest.MonkeyP
     with pytest.raises(BadInput, match="not_the_same"):
         values.value(None, "value")
     with pytest.raises(BadInput, match="value_empty"):
+        values.value(None, "value")  # the end of the input: nothing is left to be typed again
+    assert len(asked) == 5
+    with pytest.raises(BadInput, match="value_empty"):
         values.once("share")
+    with pytest.raises(BadInput, match="would_be_shown"):
+        values.several(None)  # lines of a list would be echoed
 
     def shown(prompt: str, stream: Any) -> str:
         warnings.warn("it is shown", getpass.GetPassWarning, stacklevel=1)
@@ -242,10 +251,13 @@ def test_shares_are_printed_once_one_a_line_with_what_to_do_beside_them(made: Ca
 def test_a_passphrase_is_read_and_never_an_argument(made: Callable[[Asks], Core]) -> None:
     core = made("passphrase")
     assert say("init", typed="correct horse\n").exit_code == 0
+    assert "vault_exists" in say("init").stderr  # and no passphrase is asked for in vain
     assert say("seal").stdout == "the vault is sealed\n"
     done = say("unseal", typed="wrong horse\n")
     assert (done.exit_code, "root_key_wrong" in done.stderr) == (common.FAILED, True)
     assert say("unseal", typed="correct horse\n").stdout == "the vault is open\n"
+    misled = say("rotate", "root", "--confirm", typed="a share that is none")  # would be the new passphrase
+    assert (misled.exit_code, core.bench.vault.generation) == (common.WRONG_USE, 1)
     assert say("rotate", "root", typed="another horse").exit_code == 0
     assert "horse" not in json.dumps([args for _, args in core.asked])
 

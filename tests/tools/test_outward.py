@@ -607,6 +607,6 @@ def test_a_secret_that_cannot_be_read_is_not_named_by_its_file() -> None:
 
         world.outward = Outward(world.manifest, Credentials(world.manifest, NamedSecrets(unreadable), world.clock))
         _, end = await world.call("get", {"url": world.stranger.url("/a")})
-        assert end.error == {"code": "secret_unreadable", "reason": "secret key cannot be read"}
+        assert end.error == {"code": "secret_unreadable", "reason": "secret key cannot be used now"}
 
     assert act(use, says(), inject=Injection(header="X-Key")) == []

@@ -105,9 +105,11 @@ def _secrets(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The vault, unless nobody needs one, and the credentials that are out."""
     vault, leases = found.get("vault"), found.get("leases")
     if vault and (vault["needed"] or vault["state"] != "absent"):
-        opens = {"absent": "; ringwall vault init", "sealed": "; ringwall vault unseal"}.get(vault["state"], "")
-        why = f": {vault['fault']['cause']} ({vault['fault']['remedy']})" if vault["fault"] else opens
-        yield "vault", f"{vault['state']}{why} (root key: {vault['root']})"
+        from ringwall.runtime.doctor import opening
+
+        why = f": {vault['fault']['cause']}" if vault["fault"] else ""
+        opens = f"; {opening(vault)}" if vault["state"] != "open" else ""
+        yield "vault", f"{vault['state']}{why} (root key: {vault['root']}){opens}"
     if leases and leases["fault"]:
         yield "problem", f"leases: {leases['fault']}"
     if leases and leases["held"]:

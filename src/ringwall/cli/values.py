@@ -39,9 +39,10 @@ def value(file: Path | None, what: str) -> bytes:
     else:
         raw = _piped(MAX_VALUE + 2).removesuffix(b"\n").removesuffix(b"\r")
     if not raw:
-        raise BadInput(f"the {what} is empty", code="value_empty", remedy="give it on standard input, or --file")
+        raise _empty(what)
     if len(raw) > MAX_VALUE:
-        raise BadInput(f"the {what} has more than {MAX_VALUE} bytes", code="value_too_large")
+        raise BadInput(f"the {what} has more than {MAX_VALUE} bytes", code="value_too_large",
+                       remedy="keep larger things encrypted elsewhere, and their key here")
     return raw
 
 
@@ -49,7 +50,7 @@ def once(what: str) -> bytes:
     """One line that exists already, so that it need not be typed twice. Raises BadInput as ``value``."""
     raw = _asked(what) if sys.stdin.isatty() else _piped(MAX_VALUE).strip(b"\r\n")
     if not raw:
-        raise BadInput(f"the {what} is empty", code="value_empty")
+        raise _empty(what)
     return raw
 
 
@@ -57,9 +58,11 @@ def several(file: Path | None) -> dict[str, bytes]:
     """Names and values: a JSON object of texts, or lines ``NAME=value`` as in a dotenv file.
 
     Raises:
-        BadInput: ``bad_list``, with the line and never what it says; ``file_error``.
+        BadInput: ``bad_list``, with the line and never what it says; ``file_error``, ``would_be_shown``.
 
     """
+    if file is None and sys.stdin.isatty():
+        raise _shown("give them by a pipe, or --file")
     raw = contents(file, MAX_LIST) if file is not None else _piped(MAX_LIST + 1)
     if len(raw) > MAX_LIST:
         raise _bad(f"it has more than {MAX_LIST} bytes")
@@ -82,6 +85,14 @@ def contents(file: Path, limit: int) -> bytes:
         raise BadInput(f"{file} cannot be read: {fault.strerror}", code="file_error") from None
 
 
+def open_to_others(file: Path) -> bool:
+    """Whether other users of this machine may read a file, links followed."""
+    try:
+        return bool(file.stat().st_mode & 0o044)
+    except OSError:
+        return False  # it is gone, and so are they
+
+
 def _piped(limit: int) -> bytes:
     return sys.stdin.buffer.read(limit)
 
@@ -100,10 +111,17 @@ def _asked(what: str) -> bytes:
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass(f"{what}: ", stream=sys.stderr).encode("utf-8", "surrogateescape")
     except getpass.GetPassWarning:
-        raise BadInput("this terminal would show what is typed", code="would_be_shown",
-                       remedy="use --file, or a pipe") from None
+        raise _shown("give it by a pipe") from None
     except EOFError:
         return b""
+
+
+def _shown(remedy: str) -> BadInput:
+    return BadInput("this terminal would show what is typed", code="would_be_shown", remedy=remedy)
+
+
+def _empty(what: str) -> BadInput:
+    return BadInput(f"the {what} is empty", code="value_empty", remedy="type it, or give it on standard input")
 
 
 def _object(text: str) -> dict[str, str]:

@@ -78,6 +78,7 @@ def put(
     where = owner(whom, role, broker=broker, every=every)
     raw = _read(lambda: values.value(file, "value"), as_json=as_json)
     done = _put(state, where, name, raw, cas, as_json=as_json)
+    _warned(file)
     if as_json:
         common.print_json(done)
         return
@@ -120,6 +121,7 @@ def import_(
             done += client.operate("vault.put", order)["put"]
         except RingwallError as fault:
             failed.append({"name": name, "code": fault.code, "cause": fault.cause, "remedy": fault.remedy})
+    _warned(file)
     if as_json:
         common.print_json({"put": done, "failed": failed})
     else:
@@ -211,6 +213,12 @@ def _read(read: Callable[[], _T], *, as_json: bool) -> _T:
         return read()
     except RingwallError as fault:
         common.fail(fault, as_json=as_json)
+
+
+def _warned(file: Path | None) -> None:
+    """What is safe in the vault may still lie open beside it."""
+    if file is not None and values.open_to_others(file):
+        click.echo(f"ringwall: other users of this machine can read {file}: remove it, or chmod 600", err=True)
 
 
 def _kept(done: Mapping[str, Json]) -> None:

@@ -36,7 +36,10 @@ def init(state: Path, *, anew: bool, as_json: bool) -> None:
 
     A passphrase is read like a value. Shares (`root = "shamir"`) are printed once, one a line, on standard output.
     """
-    order: dict[str, Json] = {"anew": anew, "upload": _passphrase(state, as_json=as_json)}
+    wanted = common.operate(state, "vault.status", {}, as_json=as_json)
+    order: dict[str, Json] = {"anew": anew}
+    if wanted["asks"] == "passphrase" and wanted["state"] == "absent":  # else it is refused: nobody types in vain
+        order["upload"] = _passphrase(state, as_json=as_json)
     done = common.operate(state, "vault.init", order, as_json=as_json)
     shares = _shares(state, done, as_json=as_json)
     if as_json:
@@ -117,7 +120,7 @@ def rotate_root(state: Path, *, confirm: bool, as_json: bool) -> None:
         raise click.UsageError("--confirm is for shares, and this root key has none: leave it out")
     if confirm:
         order["upload"] = hand_in(state, _once("share", as_json=as_json), as_json=as_json)
-    elif wanted["asks"] == "passphrase":
+    elif wanted["asks"] == "passphrase" and wanted["state"] == "open":
         order["upload"] = _passphrase(state, as_json=as_json)
     done = _patiently(state, order, as_json=as_json)
     shares = _shares(state, done, as_json=as_json)
@@ -211,10 +214,7 @@ def restore(
 
 
 def _passphrase(state: Path, *, as_json: bool) -> str:
-    """A new passphrase, handed in, where the root key has one."""
-    wanted = common.operate(state, "vault.status", {}, as_json=as_json)
-    if wanted["asks"] != "passphrase":
-        return ""
+    """A new passphrase, handed in."""
     try:
         raw = values.value(None, "passphrase")
     except RingwallError as fault:

@@ -113,7 +113,7 @@ class ModelEffect:
         try:
             value = await self._secrets.value(call.subject.spiffe_id, call.subject.launch, model.secret)
         except RingwallError as fault:  # its cause names a file, which is no business of an agent's
-            raise BadInput("the model's key cannot be read", code=fault.code) from fault
+            raise BadInput("the model's key cannot be used now", code=fault.code) from fault
         if not value or not _VISIBLE.issuperset(value):
             raise BadInput(
                 f"secret {model.secret} is empty or no text that fits into a header",

@@ -178,21 +178,23 @@ def _vault(vault: Mapping[str, Json] | None) -> Sequence[Finding]:
                         mend="another `root` in [vault]: docs/root-keys.md" if beside else ""),)
     level: Level = "off" if vault["needed"] else "degraded"
     if fault is not None:
-        return (Finding(area="vault", level=level, mend=_opening(fault, str(vault["state"])),
+        return (Finding(area="vault", level=level, mend=opening(vault),
                         detail=f"{vault['state']}: {fault['cause']}; every use of a kept secret is refused"[:400]),)
     if vault["state"] == "absent":
         return (Finding(area="vault", level=level, detail="absent: every use of a kept secret is refused",
-                        mend="ringwall vault init"),)
+                        mend=opening(vault)),)
     shares: Mapping[str, int] = vault.get("shares") or {}
     brought = f"; {shares['brought']} of {shares['threshold']} shares are there" if shares else ""
     return (Finding(area="vault", level=level, detail=f"sealed: every use of a kept secret is refused{brought}",
-                    mend="ringwall vault unseal"),)
+                    mend=opening(vault)),)
 
 
-def _opening(fault: Mapping[str, str], state: str) -> str:
-    """What makes a vault with this fault usable. Unsealing does not help against an older or a lost file."""
-    remedy = fault["remedy"]
-    if state != "sealed" or "ringwall vault" in remedy:
+def opening(vault: Mapping[str, Json]) -> str:
+    """What makes a vault that is not open usable. Unsealing does not help against an older or a lost file."""
+    remedy = str(vault["fault"]["remedy"]) if vault["fault"] else ""
+    if vault["state"] == "absent":
+        return remedy or "ringwall vault init"
+    if "ringwall vault" in remedy:
         return remedy
     return f"{remedy}; then: ringwall vault unseal" if remedy else "ringwall vault unseal"
 

@@ -159,7 +159,7 @@ class Credentials:
         except UnicodeDecodeError:
             value = ""
         except RingwallError as fault:  # its cause names a file, which is no business of an agent's
-            raise BadInput(f"secret {name} cannot be read", code=fault.code) from fault
+            raise BadInput(f"secret {name} cannot be used now", code=fault.code) from fault
         if not 0 < len(value) <= MAX_TOKEN or not _VISIBLE.issuperset(value):
             raise BadInput(f"secret {name} is empty, too long or no text of one line", code="bad_secret",
                            remedy="store the value alone, without line breaks")

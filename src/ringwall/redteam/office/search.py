@@ -34,7 +34,7 @@ def web(query: str) -> str:
         return _fetched(query) if "://" in query else f"no results for {query}"
     except OSError as stopped:
         fault = str(stopped)
-        raise ToolError(f"the link cannot be fetched: {fault}") from stopped  # foreseen: no traceback beside the demo
+        raise ToolError(f"the link cannot be fetched: {fault}") from stopped  # foreseen: no traceback
     finally:
         append(file, query=query, fault=fault)
 
